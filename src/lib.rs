@@ -1,0 +1,8 @@
+//! pybuild builds `CPython` and `SQLite` for operating-system stacks, sandboxed, reproducibly,
+//! without Docker and without root.
+#![deny(unsafe_code)]
+
+pub mod model;
+pub mod sandbox;
+pub mod store;
+pub mod sys;

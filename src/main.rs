@@ -1,0 +1,3 @@
+//! The pybuild command line.
+
+fn main() {}

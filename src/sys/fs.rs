@@ -1,0 +1,253 @@
+//! Files: write beside and rename, lock, and remove trees that resist.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag};
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstatat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+/// A file operation that failed: which, on what, why.
+#[derive(Debug, thiserror::Error)]
+#[error("{call}({}): {source}", path.display())]
+pub struct FsError {
+    /// The operation (`open`, `rename`, `fsync` …).
+    pub call: &'static str,
+    /// The path it was tried on.
+    pub path: PathBuf,
+    /// The kernel's answer.
+    pub source: io::Error,
+}
+
+impl FsError {
+    /// For `map_err`: names the operation and the path.
+    pub fn new<E: Into<io::Error>>(call: &'static str, path: &Path) -> impl FnOnce(E) -> Self {
+        move |source| Self {
+            call,
+            path: path.to_owned(),
+            source: source.into(),
+        }
+    }
+
+    /// Whether the disk, or the quota, is full.
+    pub fn is_full(&self) -> bool {
+        matches!(
+            self.source.raw_os_error().map(Errno::from_raw),
+            Some(Errno::ENOSPC | Errno::EDQUOT)
+        )
+    }
+
+    /// Whether the file system cannot be written to.
+    pub fn is_read_only(&self) -> bool {
+        matches!(
+            self.source.raw_os_error().map(Errno::from_raw),
+            Some(Errno::EROFS | Errno::EACCES | Errno::EPERM)
+        )
+    }
+}
+
+/// Makes a directory and those above it; one that is there is fine.
+pub fn create_dir_all(path: &Path) -> Result<(), FsError> {
+    fs::create_dir_all(path).map_err(FsError::new("mkdir", path))
+}
+
+/// Creates a file that must not be there yet.
+pub fn create_new(path: &Path) -> Result<File, FsError> {
+    OpenOptions::new()
+        .write(true)
+        .read(true)
+        .create_new(true)
+        .mode(0o644)
+        .open(path)
+        .map_err(FsError::new("create", path))
+}
+
+/// Opens a file for reading.
+pub fn open(path: &Path) -> Result<File, FsError> {
+    File::open(path).map_err(FsError::new("open", path))
+}
+
+/// Reads a whole file.
+pub fn read(path: &Path) -> Result<Vec<u8>, FsError> {
+    fs::read(path).map_err(FsError::new("read", path))
+}
+
+/// Puts a finished file or directory in its place, durably: `rename`, then `fsync` of the
+/// directory. The content must have been synced before.
+pub fn rename_durably(from: &Path, to: &Path) -> Result<(), FsError> {
+    fs::rename(from, to).map_err(FsError::new("rename", to))?;
+    sync_parent(to)
+}
+
+/// `fsync` of the directory that holds `path`.
+pub fn sync_parent(path: &Path) -> Result<(), FsError> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    open(parent)?
+        .sync_all()
+        .map_err(FsError::new("fsync", parent))
+}
+
+/// Writes a small file so that readers see the old content or the new, never half of it.
+pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), FsError> {
+    use std::io::Write as _;
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let beside = path.with_file_name(name);
+    let result = (|| {
+        let mut file = File::create(&beside).map_err(FsError::new("create", &beside))?;
+        file.write_all(content)
+            .map_err(FsError::new("write", &beside))?;
+        file.sync_all().map_err(FsError::new("fsync", &beside))?;
+        rename_durably(&beside, path)
+    })();
+    if result.is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+    result
+}
+
+/// A lock on a file, held until it is dropped or its process dies.
+#[derive(Debug)]
+pub struct FileLock(#[allow(dead_code)] Flock<File>);
+
+fn lock_file(path: &Path) -> Result<File, FsError> {
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .mode(0o644)
+        .open(path)
+        .map_err(FsError::new("open", path))
+}
+
+impl FileLock {
+    /// Takes the lock if it is free.
+    pub fn try_exclusive(path: &Path) -> Result<Option<Self>, FsError> {
+        match Flock::lock(lock_file(path)?, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Some(Self(lock))),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, errno)) => Err(FsError::new("flock", path)(errno)),
+        }
+    }
+}
+
+/// Removes a tree, whatever modes its directories have, without following symlinks and without
+/// leaving the file system path by path: each directory is walked by its descriptor. What is not
+/// there is fine.
+pub fn remove_tree(path: &Path) -> Result<(), FsError> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(FsError::new("lstat", path)(error)),
+        Ok(found) if !found.is_dir() => {
+            return fs::remove_file(path).map_err(FsError::new("unlink", path));
+        }
+        Ok(found) => make_passable(path, found.permissions().mode())?,
+    }
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let fd = nix::fcntl::open(path, flags, Mode::empty()).map_err(FsError::new("open", path))?;
+    empty_dir(fd, path)?;
+    fs::remove_dir(path).map_err(FsError::new("rmdir", path))
+}
+
+fn make_passable(path: &Path, mode: u32) -> Result<(), FsError> {
+    if mode & 0o700 == 0o700 {
+        return Ok(());
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+        .map_err(FsError::new("chmod", path))
+}
+
+fn empty_dir(fd: OwnedFd, path: &Path) -> Result<(), FsError> {
+    let mut dir = Dir::from_fd(fd).map_err(FsError::new("opendir", path))?;
+    let names = dir
+        .iter()
+        .map(|entry| entry.map(|entry| entry.file_name().to_owned()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(FsError::new("readdir", path))?;
+    for name in names {
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let at = || path.join(name.to_string_lossy().as_ref());
+        let fd = dir.as_fd();
+        match unlinkat(fd, name.as_c_str(), UnlinkatFlags::NoRemoveDir) {
+            Ok(()) => continue,
+            Err(Errno::EISDIR | Errno::EPERM) => {}
+            Err(errno) => return Err(FsError::new("unlink", &at())(errno)),
+        }
+        let stat = fstatat(fd, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW)
+            .map_err(FsError::new("lstat", &at()))?;
+        if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFDIR {
+            return Err(FsError::new("unlink", &at())(Errno::EPERM));
+        }
+        if stat.st_mode & 0o700 != 0o700 {
+            fchmodat(
+                fd,
+                name.as_c_str(),
+                Mode::S_IRWXU,
+                FchmodatFlags::FollowSymlink,
+            )
+            .map_err(FsError::new("chmod", &at()))?;
+        }
+        let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let below = nix::fcntl::openat(fd, name.as_c_str(), flags, Mode::empty())
+            .map_err(FsError::new("open", &at()))?;
+        empty_dir(below, &at())?;
+        unlinkat(fd, name.as_c_str(), UnlinkatFlags::RemoveDir)
+            .map_err(FsError::new("rmdir", &at()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn trees_that_resist_are_removed_and_links_are_not_followed() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let outside = dir.path().join("outside");
+        fs::create_dir(&outside).expect("mkdir");
+        fs::write(outside.join("kept"), "x").expect("write");
+        let tree = dir.path().join("tree");
+        fs::create_dir_all(tree.join("a/b")).expect("mkdir");
+        fs::write(tree.join("a/b/file"), "x").expect("write");
+        symlink(&outside, tree.join("a/link")).expect("symlink");
+        fs::set_permissions(tree.join("a/b"), fs::Permissions::from_mode(0o0)).expect("chmod");
+        remove_tree(&tree).expect("removed");
+        assert!(!tree.exists());
+        assert!(outside.join("kept").exists());
+        remove_tree(&tree).expect("what is not there is fine");
+    }
+
+    #[test]
+    fn a_lock_is_held_once_and_freed_by_drop() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("lock");
+        let held = FileLock::try_exclusive(&path).expect("flock");
+        assert!(held.is_some());
+        assert!(FileLock::try_exclusive(&path).expect("flock").is_none());
+        drop(held);
+        assert!(FileLock::try_exclusive(&path).expect("flock").is_some());
+    }
+
+    #[test]
+    fn an_atomic_write_replaces_and_leaves_nothing_beside() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("file");
+        write_atomically(&path, b"one").expect("write");
+        write_atomically(&path, b"two").expect("write");
+        assert_eq!(read(&path).expect("read"), b"two");
+        assert_eq!(fs::read_dir(dir.path()).expect("readdir").count(), 1);
+    }
+}
