@@ -2,6 +2,8 @@
 //! without Docker and without root.
 #![deny(unsafe_code)]
 
+pub mod cli;
+pub mod cmd;
 pub mod model;
 pub mod sandbox;
 pub mod store;
