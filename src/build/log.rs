@@ -112,6 +112,9 @@ impl BuildLog {
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), FsError> {
+        if let Some(last) = bytes.last() {
+            self.midline = *last != b'\n';
+        }
         self.file
             .write_all(bytes)
             .map_err(FsError::new("write", &self.path))
