@@ -1,6 +1,7 @@
 //! Progress as lines that redraw themselves: for a person at a terminal.
 
-use std::fmt::Write;
+use std::fmt;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
@@ -19,6 +20,8 @@ const TITLE_COLUMNS: usize = 40;
 /// A line or two for each phase under way, below lines that stay.
 pub(super) struct Live {
     multi: MultiProgress,
+    /// The same terminal, for the lines that stay.
+    out: Box<dyn Write + Send>,
     palette: Palette,
     phases: Vec<Drawn>,
 }
@@ -35,13 +38,18 @@ impl Live {
     /// On standard error.
     pub(super) fn stderr(palette: Palette) -> Self {
         let target = ProgressDrawTarget::stderr_with_hz(REFRESH_HZ);
-        Self::on(target, palette)
+        Self::on(target, Box::new(io::stderr()), palette)
     }
 
     /// On any terminal.
-    pub(super) fn on(target: ProgressDrawTarget, palette: Palette) -> Self {
+    pub(super) fn on(
+        target: ProgressDrawTarget,
+        out: Box<dyn Write + Send>,
+        palette: Palette,
+    ) -> Self {
         Self {
             multi: MultiProgress::with_draw_target(target),
+            out,
             palette,
             phases: Vec::new(),
         }
@@ -123,9 +131,15 @@ impl Live {
         Some(phase)
     }
 
-    /// A line that stays. A terminal that went away is nobody's error.
-    fn say(&self, line: &str) {
-        let _ = self.multi.println(line);
+    /// A line that stays. Not `MultiProgress::println`: that fills lines up with spaces instead of
+    /// ending them, and what is written next would continue the line. A terminal that went away
+    /// is nobody's error.
+    fn say(&mut self, line: &str) {
+        let out = &mut self.out;
+        self.multi.suspend(|| {
+            let _ = out.write_all(format!("{line}\n").as_bytes());
+            let _ = out.flush();
+        });
     }
 }
 
@@ -172,17 +186,20 @@ fn style(total: Amount, palette: Palette, detailed: bool) -> ProgressStyle {
         .tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ ")
         .with_key(
             "done_bytes",
-            |state: &ProgressState, out: &mut dyn Write| {
+            |state: &ProgressState, out: &mut dyn fmt::Write| {
                 let _ = write!(out, "{}", Bytes(state.pos()));
             },
         )
-        .with_key("all_bytes", |state: &ProgressState, out: &mut dyn Write| {
-            let _ = write!(out, "{}", Bytes(state.len().unwrap_or_default()));
-        })
-        .with_key("rate", |state: &ProgressState, out: &mut dyn Write| {
+        .with_key(
+            "all_bytes",
+            |state: &ProgressState, out: &mut dyn fmt::Write| {
+                let _ = write!(out, "{}", Bytes(state.len().unwrap_or_default()));
+            },
+        )
+        .with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
             let _ = write!(out, "{}/s", Bytes(whole(state.per_sec())));
         })
-        .with_key("took", |state: &ProgressState, out: &mut dyn Write| {
+        .with_key("took", |state: &ProgressState, out: &mut dyn fmt::Write| {
             let _ = write!(out, "{}", ticking(state.elapsed()));
         })
 }
@@ -207,7 +224,6 @@ mod tests {
     use super::super::plain::tests::phase_ids;
     use super::*;
     use indicatif::TermLike;
-    use std::io;
     use std::sync::{Arc, Mutex};
 
     /// A terminal that remembers what was written to it.
@@ -221,6 +237,16 @@ mod tests {
 
         fn put(&self, text: &str) {
             self.0.lock().expect("no panic holds it").push_str(text);
+        }
+    }
+
+    impl Write for Screen {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.put(&String::from_utf8_lossy(bytes));
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
         }
     }
 
@@ -261,7 +287,7 @@ mod tests {
         let screen = Screen::default();
         // No rate limit: every change is drawn, whenever the test runs.
         let target = ProgressDrawTarget::term_like(Box::new(screen.clone()));
-        (screen, Live::on(target, palette))
+        (screen.clone(), Live::on(target, Box::new(screen), palette))
     }
 
     fn begin(id: PhaseId, total: Amount) -> Event {
