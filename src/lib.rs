@@ -9,3 +9,4 @@ pub mod model;
 pub mod sandbox;
 pub mod store;
 pub mod sys;
+pub mod ui;
