@@ -54,58 +54,13 @@ impl From<ExitKind> for ExitCode {
     }
 }
 
-/// The last lines of a log that say why, and where the rest is.
+/// The lines of a log that say why, and where the rest is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Excerpt {
-    /// The lines, cleaned.
+    /// The lines, as the build printed them.
     pub lines: Vec<String>,
     /// The whole log.
     pub log: PathBuf,
-}
-
-impl Excerpt {
-    /// The last `limit` lines with something on them. With parallel make the line that says why
-    /// may stand far above the end: the first such lines come before, in up to half of the room.
-    pub fn of(log: impl Into<PathBuf>, text: &str, limit: usize) -> Self {
-        let lines: Vec<String> = text
-            .lines()
-            .map(text::clean)
-            .filter(|line| !line.is_empty())
-            .collect();
-        let (head, tail) = lines.split_at(lines.len().saturating_sub(limit));
-        let reasons: Vec<String> = head
-            .iter()
-            .filter(|line| gives_a_reason(line))
-            .take(limit / 2)
-            .cloned()
-            .collect();
-        let tail = &tail[tail.len() - tail.len().min(limit - reasons.len().min(limit))..];
-        let mut lines = reasons;
-        if !lines.is_empty() {
-            lines.push("…".to_owned());
-        }
-        lines.extend_from_slice(tail);
-        Self {
-            lines,
-            log: log.into(),
-        }
-    }
-}
-
-/// Whether a line of a build's log is a tool's complaint rather than its consequence.
-fn gives_a_reason(line: &str) -> bool {
-    const MARKS: [&str; 9] = [
-        ": error:",
-        ": fatal error:",
-        "configure: error",
-        "undefined reference to",
-        "ld: cannot find",
-        "internal compiler error",
-        "No space left on device",
-        ": command not found",
-        "Traceback (most recent call last)",
-    ];
-    MARKS.iter().any(|mark| line.contains(mark))
 }
 
 /// An error at the edge of the program: the error itself, and what only the edge knows.
@@ -320,39 +275,24 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_the_log_is_shown_with_the_reason_above_it() {
-        let mut log: Vec<String> = (0..50).map(|n| format!("gcc -c {n}.c")).collect();
-        log[3] = "a.c:1:2: \x1b[31merror:\x1b[0m expected ;".to_owned();
-        log.push(String::new());
-        log.push("make: *** [Makefile:1: all] Error 2".to_owned());
-        let excerpt = Excerpt::of("/store/logs/x.log", &log.join("\n"), 4);
+    fn the_lines_of_the_log_that_say_why_are_shown_and_where_the_rest_is() {
+        let lines = [
+            "a.c:1:2: \x1b[31merror:\x1b[0m expected ;",
+            "…",
+            "make: *** [Makefile:1: all] Error 2",
+        ];
+        let excerpt = Excerpt {
+            lines: lines.map(str::to_owned).into(),
+            log: "/store/logs/x.log".into(),
+        };
         let failure = Failure::new(ExitKind::BuildFailed, "step `make` exited with 2");
         insta::assert_snapshot!(failure.excerpt(excerpt).render(Palette::default()), @r"
         error: step `make` exited with 2
           | a.c:1:2: error: expected ;
           | …
-          | gcc -c 48.c
-          | gcc -c 49.c
           | make: *** [Makefile:1: all] Error 2
         log: /store/logs/x.log
         ");
-    }
-
-    #[test]
-    fn an_excerpt_never_holds_more_than_asked_for() {
-        let errors = ["a: error: b"; 20].join("\n");
-        let table = [
-            ("", 5, 0),
-            ("one\n\n \ntwo", 5, 2),
-            ("a\nb\nc", 2, 2),
-            (errors.as_str(), 4, 5), // the gap's mark is one line more
-            (errors.as_str(), 0, 0),
-            (errors.as_str(), 1, 1),
-        ];
-        for (text, limit, count) in table {
-            let lines = Excerpt::of("log", text, limit).lines;
-            assert_eq!(lines.len(), count, "{text:?} {limit} {lines:?}");
-        }
     }
 
     #[test]

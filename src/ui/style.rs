@@ -2,31 +2,17 @@
 //! standard error is.
 
 use std::fmt;
-use std::str::FromStr;
 
 /// What `--color` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ColorChoice {
-    /// Colour where a person is likely to look.
+    /// Colours, and bars that redraw themselves, where a person is likely to look.
     #[default]
     Auto,
-    /// Colour whatever the output is.
+    /// Colours whatever the output is; bars on any terminal.
     Always,
-    /// No colour.
+    /// Neither.
     Never,
-}
-
-impl FromStr for ColorChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "always" => Ok(Self::Always),
-            "never" => Ok(Self::Never),
-            other => Err(format!("`{other}` is not one of auto, always, never")),
-        }
-    }
 }
 
 /// What the command line asks for.
@@ -54,19 +40,22 @@ impl Manner {
     /// function.
     ///
     /// `NO_COLOR` (no-color.org), `TERM=dumb` and `CI` each mean that nobody wants to see control
-    /// characters; `--color always` outvotes them for colours alone.
+    /// characters; `--color always` outvotes them.
     pub fn decide(wish: Wish, is_terminal: bool, env: impl Fn(&str) -> Option<String>) -> Self {
         let set = |name: &str| env(name).filter(|value| !value.is_empty());
-        let ci = set("CI").is_some_and(|value| value != "false" && value != "0");
-        let dumb = set("TERM").is_some_and(|value| value == "dumb");
-        let capable = is_terminal && !ci && !dumb && set("NO_COLOR").is_none();
+        let (bars, color) = match wish.color {
+            ColorChoice::Always => (is_terminal, true),
+            ColorChoice::Never => (false, false),
+            ColorChoice::Auto => {
+                let ci = set("CI").is_some_and(|value| value != "false" && value != "0");
+                let dumb = set("TERM").is_some_and(|value| value == "dumb");
+                let capable = is_terminal && !ci && !dumb && set("NO_COLOR").is_none();
+                (capable, capable)
+            }
+        };
         Self {
-            live: capable && !wish.quiet && !wish.verbose,
-            color: match wish.color {
-                ColorChoice::Auto => capable,
-                ColorChoice::Always => true,
-                ColorChoice::Never => false,
-            },
+            live: bars && !wish.quiet && !wish.verbose,
+            color,
         }
     }
 }
@@ -148,7 +137,7 @@ mod tests {
             (wish(Auto, false, false), false, &[], false, false),
             (wish(Auto, true, false), true, &[], false, true),
             (wish(Auto, false, true), true, &[], false, true),
-            (wish(Never, false, false), true, &[], true, false),
+            (wish(Never, false, false), true, &[], false, false),
             (wish(Always, false, false), false, &[], false, true),
             (
                 wish(Auto, false, false),
@@ -168,7 +157,7 @@ mod tests {
                 wish(Always, false, false),
                 true,
                 &[("NO_COLOR", "1")],
-                false,
+                true,
                 true,
             ),
             (
