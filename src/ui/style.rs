@@ -72,11 +72,6 @@ impl Palette {
         Self { color }
     }
 
-    /// Whether this paints at all.
-    pub fn paints(self) -> bool {
-        self.color
-    }
-
     /// What went well.
     pub fn good(self, text: impl fmt::Display) -> String {
         self.paint("32", text)
