@@ -2,6 +2,8 @@
 //! without Docker and without root.
 #![deny(unsafe_code)]
 
+pub mod build;
+pub mod formula;
 pub mod model;
 pub mod sandbox;
 pub mod store;
