@@ -5,6 +5,7 @@
 pub mod build;
 pub mod cli;
 pub mod cmd;
+pub mod formula;
 pub mod model;
 pub mod sandbox;
 pub mod store;

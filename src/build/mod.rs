@@ -1,3 +1,13 @@
-//! Building: what is to be done, doing it, and what it printed.
+//! Builds: what is done, decided before anything is done; under which id the result is filed;
+//! doing it; and what it printed.
 
+mod identity;
 pub mod log;
+mod plan;
+mod show;
+
+pub use identity::BUILD_REVISION;
+pub use plan::{
+    Bind, BuildOptions, BuildPlan, PlannedCheck, PlannedDependency, PlannedStep, Platform, What,
+    plan,
+};
