@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 pub mod model;
+pub mod rootfs;
 pub mod sandbox;
 pub mod store;
 pub mod sys;
