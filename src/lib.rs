@@ -8,6 +8,7 @@ pub mod cli;
 pub mod cmd;
 pub mod formula;
 pub mod model;
+pub mod rootfs;
 pub mod sandbox;
 pub mod store;
 pub mod sys;
