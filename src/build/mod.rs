@@ -4,6 +4,7 @@
 mod identity;
 pub mod log;
 mod plan;
+mod run;
 mod show;
 
 pub use identity::BUILD_REVISION;
@@ -11,3 +12,4 @@ pub use plan::{
     Bind, BuildOptions, BuildPlan, PlannedCheck, PlannedDependency, PlannedStep, Platform, What,
     plan,
 };
+pub use run::{BuildError, Built, Conduct, Inputs, Tools, run};
