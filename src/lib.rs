@@ -2,6 +2,7 @@
 //! without Docker and without root.
 #![deny(unsafe_code)]
 
+pub mod archive;
 pub mod model;
 pub mod rootfs;
 pub mod sandbox;
