@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use include_dir::{Dir, include_dir};
 
-use super::manifest::{Manifest, ManifestError};
+use super::manifest::{Keyrings, Manifest, ManifestError};
 use crate::model::{StackName, nearest};
 use crate::sys::fs::{self as sysfs, FsError};
 
@@ -48,34 +48,32 @@ pub enum CatalogError {
 
 impl Catalog {
     /// The shipped stacks, and those of `*.toml` in `extra_dir`, which win over shipped ones of
-    /// the same name.
+    /// the same name. Keyrings beside those (`*.gpg`) can be named by them.
     pub fn load(extra_dir: Option<&Path>) -> Result<Self, CatalogError> {
         let mut catalog = Self(BTreeMap::new());
+        let mut keyrings = shipped_keyrings();
         for file in MANIFESTS.files() {
             let name = format!("rootfs-manifests/{}", file.path().display());
-            catalog.add(&name, file.contents_utf8().unwrap_or_default())?;
+            let text = file.contents_utf8().unwrap_or_default();
+            catalog.add(&name, text, &keyrings)?;
         }
-        if let Some(dir) = extra_dir {
-            let entries = fs::read_dir(dir).map_err(FsError::new("readdir", dir))?;
-            let mut paths = entries
-                .map(|entry| entry.map(|entry| entry.path()))
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(FsError::new("readdir", dir))?;
-            paths.retain(|path| path.extension().is_some_and(|e| e == "toml"));
-            paths.sort();
-            for path in paths {
-                let text = String::from_utf8_lossy(&sysfs::read(&path)?).into_owned();
-                catalog.add(&path.display().to_string(), &text)?;
-            }
+        let Some(dir) = extra_dir else {
+            return Ok(catalog);
+        };
+        for path in files(dir, "gpg")? {
+            keyrings.insert(stem(&path).to_owned(), sysfs::read(&path)?.into());
+        }
+        for path in files(dir, "toml")? {
+            let text = String::from_utf8_lossy(&sysfs::read(&path)?).into_owned();
+            catalog.add(&path.display().to_string(), &text, &keyrings)?;
         }
         Ok(catalog)
     }
 
-    fn add(&mut self, file: &str, text: &str) -> Result<(), CatalogError> {
-        let keyrings: Vec<&str> = keyring_names().collect();
-        let manifest = Manifest::parse(file, text, &keyrings).map_err(Box::new)?;
+    fn add(&mut self, file: &str, text: &str, keyrings: &Keyrings) -> Result<(), CatalogError> {
+        let manifest = Manifest::parse(file, text, keyrings).map_err(Box::new)?;
         let name = manifest.name().clone();
-        if Path::new(file).file_stem().and_then(|stem| stem.to_str()) != Some(name.as_str()) {
+        if stem(Path::new(file)) != name.as_str() {
             let file = file.to_owned();
             return Err(CatalogError::Misnamed { file, name });
         }
@@ -101,16 +99,33 @@ impl Catalog {
     }
 }
 
-/// A shipped keyring.
-pub(super) fn keyring(name: &str) -> Option<&'static [u8]> {
-    let file = KEYRINGS.get_file(format!("{name}.gpg"))?;
-    Some(file.contents())
+fn shipped_keyrings() -> Keyrings {
+    let keyrings = KEYRINGS.files().filter(|file| is(file.path(), "gpg"));
+    keyrings
+        .map(|file| (stem(file.path()).to_owned(), file.contents().into()))
+        .collect()
 }
 
-fn keyring_names() -> impl Iterator<Item = &'static str> {
-    let paths = KEYRINGS.files().map(include_dir::File::path);
-    let keyrings = paths.filter(|path| path.extension().is_some_and(|e| e == "gpg"));
-    keyrings.filter_map(|path| path.file_stem()?.to_str())
+/// The files of a directory with this extension, sorted.
+fn files(dir: &Path, extension: &str) -> Result<Vec<PathBuf>, FsError> {
+    let entries = fs::read_dir(dir).map_err(FsError::new("readdir", dir))?;
+    let mut paths = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(FsError::new("readdir", dir))?;
+    paths.retain(|path| is(path, extension));
+    paths.sort();
+    Ok(paths)
+}
+
+fn is(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|found| found == extension)
+}
+
+fn stem(path: &Path) -> &str {
+    path.file_stem()
+        .and_then(|stem| stem.to_str())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! A stack's manifest: `rootfs-manifests/<stack>.toml`, read and checked.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
@@ -18,7 +20,11 @@ pub struct Manifest {
     end_of_life: Date,
     architectures: Vec<Arch>,
     origin: Origin,
+    keyring: Cow<'static, [u8]>,
 }
+
+/// OpenPGP keyrings by name: the shipped ones, and those beside manifests of one's own.
+pub type Keyrings = BTreeMap<String, Cow<'static, [u8]>>;
 
 /// What the images are made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +41,7 @@ pub struct Debian {
     pub suites: Vec<String>,
     /// `main` …
     pub components: Vec<String>,
-    /// The shipped keyring that the suites must be signed with.
+    /// The keyring that the suites must be signed with.
     pub keyring: String,
     /// What the run image has beside the essential packages.
     pub run: Vec<String>,
@@ -100,8 +106,8 @@ impl fmt::Display for ManifestError {
 impl std::error::Error for ManifestError {}
 
 impl Manifest {
-    /// Reads a manifest. `file` is its name in errors, `keyrings` are the shipped ones' names.
-    pub fn parse(file: &str, text: &str, keyrings: &[&str]) -> Result<Self, ManifestError> {
+    /// Reads a manifest. `file` is its name in errors.
+    pub fn parse(file: &str, text: &str, keyrings: &Keyrings) -> Result<Self, ManifestError> {
         let error = |span: Range<usize>, message: String, nearest: Option<&str>| ManifestError {
             file: file.to_owned(),
             text: text.to_owned(),
@@ -138,16 +144,17 @@ impl Manifest {
             let message = format!("`{name}` is no name of a suite, component or package");
             return Err(error(span, message, None));
         }
-        if !keyrings.contains(&debian.keyring.as_str()) {
-            let message = format!("no keyring named `{}` is shipped", debian.keyring);
-            let near = nearest(&debian.keyring, keyrings.iter().copied());
+        let Some(keyring) = keyrings.get(&debian.keyring) else {
+            let message = format!("there is no keyring named `{}`", debian.keyring);
+            let near = nearest(&debian.keyring, keyrings.keys().map(String::as_str));
             return Err(error(span, message, near));
-        }
+        };
         Ok(Self {
             name: raw.name.into_inner(),
             end_of_life,
             architectures: raw.architectures.into_inner(),
             origin: Origin::Debian(debian),
+            keyring: keyring.clone(),
         })
     }
 
@@ -169,6 +176,11 @@ impl Manifest {
     /// What the images are made from.
     pub fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// The keyring that the origin must be signed with.
+    pub fn keyring(&self) -> &[u8] {
+        &self.keyring
     }
 
     /// The digest of all that decides what is in the images: not of the file's comments.
@@ -226,7 +238,8 @@ build = ["gcc"]
 "#;
 
     fn parse(text: &str) -> Result<Manifest, ManifestError> {
-        Manifest::parse("x.toml", text, &["debian-archive"])
+        let keyring = ("debian-archive".to_owned(), Cow::Borrowed(&b"keys"[..]));
+        Manifest::parse("x.toml", text, &Keyrings::from([keyring]))
     }
 
     #[test]
@@ -281,7 +294,7 @@ build = ["gcc"]
             (
                 "debian-archive",
                 "debian-archiv",
-                "x.toml:6:1: no keyring named `debian-archiv` is shipped; did you mean `debian-archive`?",
+                "x.toml:6:1: there is no keyring named `debian-archiv`; did you mean `debian-archive`?",
             ),
             ("debian-12", "Debian", "x.toml:2:8: "),
             ("[debian]", "[debian", "x.toml:6:8: "),
