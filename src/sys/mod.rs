@@ -5,3 +5,4 @@
 
 pub mod fs;
 pub mod interrupt;
+pub mod xattr;
