@@ -2,6 +2,7 @@
 //! without Docker and without root.
 #![deny(unsafe_code)]
 
+pub mod artifact;
 pub mod model;
 pub mod sandbox;
 pub mod store;
