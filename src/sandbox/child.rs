@@ -203,7 +203,12 @@ impl Child<'_> {
         );
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         mount::mount_new("overlay", upper_fd.as_fd(), flags, &options)?;
-        self.root = Some(mount::open_path(upper)?);
+        let root = mount::open_path(upper)?;
+        // Where it cannot write its work directory the kernel mounts read-only and says nothing.
+        if mount::is_read_only(root.as_fd())? {
+            return Err(CallError::path("mkdirat", &work.join("work"))(Errno::EACCES).into());
+        }
+        self.root = Some(root);
         Ok(())
     }
 
