@@ -18,6 +18,7 @@ mod raw;
 mod reader;
 mod recipe;
 mod series;
+mod strings;
 mod tree;
 mod url;
 
