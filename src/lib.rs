@@ -2,9 +2,14 @@
 //! without Docker and without root.
 #![deny(unsafe_code)]
 
+pub mod archive;
 pub mod build;
+pub mod cli;
+pub mod cmd;
 pub mod formula;
 pub mod model;
+pub mod rootfs;
 pub mod sandbox;
 pub mod store;
 pub mod sys;
+pub mod ui;

@@ -1,7 +1,10 @@
-//! Builds: what is done, decided before anything is done, and under which id the result is filed.
+//! Builds: what is done, decided before anything is done; under which id the result is filed;
+//! doing it; and what it printed.
 
 mod identity;
+pub mod log;
 mod plan;
+mod run;
 mod show;
 
 pub use identity::BUILD_REVISION;
@@ -9,3 +12,4 @@ pub use plan::{
     Bind, BuildOptions, BuildPlan, PlannedCheck, PlannedDependency, PlannedStep, Platform, What,
     plan,
 };
+pub use run::{BuildError, Built, Conduct, Inputs, Tools, run};

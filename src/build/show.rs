@@ -141,6 +141,13 @@ fn common_env(steps: &[PlannedStep]) -> BTreeMap<String, String> {
         .collect()
 }
 
+impl PlannedStep {
+    /// The command as one would paste it into a shell.
+    pub fn command_line(&self) -> String {
+        command(&self.argv)
+    }
+}
+
 fn command(argv: &[String]) -> String {
     let words: Vec<String> = argv.iter().map(|word| quoted(word)).collect();
     words.join(" ")
