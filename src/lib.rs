@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 pub mod archive;
+pub mod artifact;
 pub mod build;
 pub mod cli;
 pub mod cmd;

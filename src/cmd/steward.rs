@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::delivery::{Delivery, DeliveryError, Direct};
 use crate::sys::fs::FsError;
 use crate::sys::interrupt::Interrupt;
-use crate::sys::pass;
+use crate::sys::{inherit, socket};
 
 /// How a worker's argv\[0\] begins; the number of its socket follows.
 const WORKER: &str = "pybuild-worker:";
@@ -98,7 +98,7 @@ pub(crate) fn enter(
 fn inherited_socket() -> Option<OwnedFd> {
     let name = std::env::args_os().next()?;
     let number = name.to_str()?.strip_prefix(WORKER)?.parse().ok()?;
-    pass::adopt(number)
+    inherit::adopt(number)
 }
 
 /// The uid and gid that work is done as when pybuild is started as root.
@@ -180,8 +180,10 @@ impl Unprivileged {
     /// Runs this very command again as this uid, and is its steward until it ends.
     fn work_for(self, output: &Direct) -> Result<ExitStatus, StewardError> {
         let interrupt = Interrupt::install().map_err(self.failed("sigaction"))?;
-        let (ours, theirs) = pass::pair().map_err(self.failed("socketpair"))?;
-        pass::keep_over_exec(theirs.as_fd()).map_err(self.failed("fcntl"))?;
+        let (ours, theirs) = socket::pair()
+            .map_err(io::Error::other)
+            .map_err(self.failed("socketpair"))?;
+        inherit::keep_over_exec(theirs.as_fd()).map_err(self.failed("fcntl"))?;
         // `uid` makes the standard library call setgroups(0) as well.
         let mut worker = Command::new("/proc/self/exe")
             .arg0(format!("{WORKER}{}", theirs.as_raw_fd()))
@@ -206,15 +208,11 @@ enum Wish {
     Remove(PathBuf),
 }
 
-/// The longest message: a path (`PATH_MAX` is 4,096 bytes) and what JSON adds to it.
-const MESSAGE: usize = 32 * 1024;
-
 /// Does what the worker wishes until it closes its end.
-fn serve(socket: &OwnedFd, output: &Direct, interrupt: &Interrupt, worker: Pid) {
-    let mut buffer = vec![0; MESSAGE];
+fn serve(worker_end: &OwnedFd, output: &Direct, interrupt: &Interrupt, worker: Pid) {
     let mut told = false;
     loop {
-        let mut fds = vec![PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+        let mut fds = vec![PollFd::new(worker_end.as_fd(), PollFlags::POLLIN)];
         if !told {
             fds.push(PollFd::new(interrupt.fd(), PollFlags::POLLIN));
         }
@@ -227,13 +225,12 @@ fn serve(socket: &OwnedFd, output: &Direct, interrupt: &Interrupt, worker: Pid) 
         if !asked {
             continue;
         }
-        let reply = match pass::receive(socket.as_fd(), &mut buffer) {
-            Ok((0, _)) => return,
-            Ok((length, content)) => grant(&buffer[..length], content, output),
-            Err(errno) => Err(errno.to_string()),
+        let Ok(Some((message, content))) = socket::receive(worker_end.as_fd()) else {
+            return;
         };
+        let reply = grant(&message, content.into_iter().next(), output);
         let reply = serde_json::to_vec(&reply).unwrap_or_default();
-        if pass::send(socket.as_fd(), &reply, None).is_err() {
+        if socket::send(worker_end.as_fd(), &reply, &[]).is_err() {
             return;
         }
     }
@@ -270,15 +267,18 @@ impl ToSteward {
     }
 
     fn ask(&self, wish: &Wish, content: Option<&File>) -> Result<(), DeliveryError> {
-        let socket = self.socket.borrow_mut();
+        let steward = self.socket.borrow_mut();
         let message = serde_json::to_vec(wish).map_err(|e| DeliveryError::Steward(e.into()))?;
-        let mut buffer = vec![0; MESSAGE];
-        let mut talk = || {
-            pass::send(socket.as_fd(), &message, content.map(AsFd::as_fd))?;
-            pass::receive(socket.as_fd(), &mut buffer)
+        let fds: Vec<_> = content.iter().map(|file| file.as_raw_fd()).collect();
+        let talk = || {
+            socket::send(steward.as_fd(), &message, &fds)?;
+            socket::receive(steward.as_fd())
         };
-        let (length, _) = talk().map_err(|errno| DeliveryError::Steward(errno.into()))?;
-        serde_json::from_slice::<Result<(), String>>(&buffer[..length])
+        let gone = || io::Error::from(io::ErrorKind::ConnectionReset);
+        let (reply, _) = talk()
+            .map_err(|error| DeliveryError::Steward(io::Error::other(error)))?
+            .ok_or_else(|| DeliveryError::Steward(gone()))?;
+        serde_json::from_slice::<Result<(), String>>(&reply)
             .map_err(|error| DeliveryError::Steward(error.into()))?
             .map_err(DeliveryError::Refused)
     }
@@ -312,7 +312,7 @@ mod tests {
     fn the_steward_does_what_it_is_asked_and_nothing_outside() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let output = dir.path().join("dist");
-        let (ours, theirs) = pass::pair().expect("a pair");
+        let (ours, theirs) = socket::pair().expect("a pair");
         let steward = std::thread::spawn({
             let output = Direct::new(&output);
             move || {

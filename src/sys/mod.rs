@@ -5,10 +5,11 @@
 
 pub mod call;
 pub mod fs;
+pub mod inherit;
 pub mod inroot;
 pub mod interrupt;
-pub mod pass;
 pub mod mount;
 pub mod namespace;
 pub mod process;
 pub mod socket;
+pub mod xattr;

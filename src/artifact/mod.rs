@@ -1,0 +1,11 @@
+//! A built prefix on its way to an artifact: put in order, proven, packaged, described.
+
+pub mod checksum;
+pub mod elf;
+pub mod image;
+pub mod loader;
+pub mod prefix;
+pub mod record;
+pub mod rules;
+pub mod scan;
+pub mod tree;
