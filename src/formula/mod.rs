@@ -11,7 +11,6 @@
 mod catalog;
 mod check;
 mod error;
-mod glob;
 mod lines;
 mod placeholder;
 mod raw;
@@ -25,6 +24,5 @@ mod url;
 pub use catalog::Catalog;
 pub use check::Formula;
 pub use error::{FormulaError, Problem};
-pub use glob::{Glob, GlobError};
 pub use placeholder::{List, PathTemplate, Placeholder, Template, Values};
 pub use recipe::{Check, FileContent, Kind, Link, Recipe, Source, Step};

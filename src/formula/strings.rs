@@ -4,10 +4,9 @@ use std::path::{Component, Path};
 
 use toml::Spanned;
 
-use crate::model::{FormulaName, Version, nearest};
+use crate::model::{FormulaName, Glob, Version, nearest};
 
 use super::error::did_you_mean;
-use super::glob::Glob;
 use super::placeholder::{List, PathTemplate, Placeholder, Template, Wrong};
 use super::raw::{RawLink, Text};
 use super::series::{Arg, Checker};
@@ -78,7 +77,7 @@ impl Checker<'_> {
             Err(error) => {
                 self.sheet.problem(
                     text.span(),
-                    error.why,
+                    error.reason,
                     error.to_string(),
                     Some("it looks like lib/python*/test".to_owned()),
                 );
