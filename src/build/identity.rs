@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::formula::{FileContent, Glob, Link};
-use crate::model::{Arch, Sha256};
+use crate::formula::{FileContent, Link};
+use crate::model::{Arch, Glob, Sha256};
 
 use super::plan::{BuildPlan, PlannedCheck, PlannedStep};
 

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::formula::{
-    Check, FileContent, Glob, Kind, Link, Recipe, Source, Step, Template, Values,
-};
-use crate::model::{Arch, FormulaRef, GuestPath, Sha256, StackName};
+use crate::formula::{Check, FileContent, Kind, Link, Recipe, Source, Step, Template, Values};
+use crate::model::{Arch, FormulaRef, Glob, GuestPath, Sha256, StackName};
 use crate::sandbox::Access;
 
 use super::identity::{self, UNFILLED_JOBS};

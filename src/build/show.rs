@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::formula::Glob;
+use crate::model::Glob;
 use crate::sandbox::Access;
 
 use super::plan::{Bind, BuildPlan, PlannedCheck, PlannedStep, What};

@@ -43,7 +43,11 @@ impl Catalog {
             };
             let mut own_sheet = sheets.open(&own, tree);
             let mut table_sheet = sheets.open(&table, tree);
-            if let Some(formula) = check::check(&texts, &mut own_sheet, &mut table_sheet) {
+            // What is not UTF-8 cannot be read any further.
+            if own_sheet.is_clean()
+                && table_sheet.is_clean()
+                && let Some(formula) = check::check(&texts, &mut own_sheet, &mut table_sheet)
+            {
                 formulae.insert(name, formula);
             }
             sheets.close(own, own_sheet);
@@ -143,7 +147,10 @@ impl Catalog {
                 let message = format!("dependencies run in a circle: {}", round.join(" → "));
                 sheets.note(at.name(), span, "leads back", message, None);
             } else if let Some((message, help)) = self.missing(&dependency) {
-                sheets.note(at.name(), span, "does not exist", message, help);
+                let name = dependency.name();
+                if !sheets.hide(name, self.formulae.get(name)) {
+                    sheets.note(at.name(), span, "does not exist", message, help);
+                }
             } else {
                 self.visit(&dependency, path, finished, sheets);
             }
@@ -210,6 +217,13 @@ impl Sheets {
                 sheet
             }
         }
+    }
+
+    /// Whether a formula's versions are not known for a mistake in its files.
+    fn hide(&self, name: &FormulaName, formula: Option<&Formula>) -> bool {
+        let own = self.0.contains_key(&format!("{name}.toml"));
+        let table = self.0.get(&format!("{name}.versions.toml"));
+        own && (formula.is_none() || !table.is_some_and(Sheet::is_clean))
     }
 
     fn close(&mut self, path: String, sheet: Sheet) {

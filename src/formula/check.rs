@@ -34,7 +34,8 @@ pub(super) struct Texts<'a> {
     pub(super) patches: &'a BTreeMap<String, FileContent>,
 }
 
-/// Reads and checks both files; mistakes are noted on their sheets. `None` only with a mistake.
+/// Reads and checks both files; mistakes are noted on their sheets. `None` if there is nothing
+/// to go on with.
 pub(super) fn check(texts: &Texts<'_>, own: &mut Sheet, table: &mut Sheet) -> Option<Formula> {
     let raw = raw::read_formula(own);
     let raw_versions = if texts.has_versions {
@@ -52,11 +53,12 @@ pub(super) fn check(texts: &Texts<'_>, own: &mut Sheet, table: &mut Sheet) -> Op
         );
         None
     };
-    let flavours: Vec<String> = raw_versions
-        .iter()
-        .flat_map(|raw| &raw.flavours)
-        .map(|flavour| flavour.name.get_ref().clone())
-        .collect();
+    let flavours = raw_versions.as_ref().map(|raw| {
+        let flavours = raw.flavours.iter();
+        flavours
+            .map(|f| f.name.get_ref().clone())
+            .collect::<Vec<_>>()
+    });
     for flavour in raw_versions.iter().flat_map(|raw| &raw.flavours) {
         if !series::is_word(flavour.name.get_ref()) {
             let message = format!("`{}` cannot name a source", flavour.name.get_ref());
@@ -64,21 +66,20 @@ pub(super) fn check(texts: &Texts<'_>, own: &mut Sheet, table: &mut Sheet) -> Op
         }
     }
     let around = Surroundings {
-        flavours: &flavours,
+        flavours: flavours.as_deref(),
         files: texts.files,
         patches: texts.patches,
     };
     let releases = raw_versions.as_ref().map(|raw| lines::check(raw, table));
     let raw = raw?;
     lines::check_schema(raw.schema.as_ref(), own);
-    let name = raw
-        .name
-        .as_ref()
-        .map(|name| check_name(name, texts.name, own));
-    let kind = raw.kind.as_ref().map(|kind| check_kind(kind, own));
-    let prefix = raw.prefix.as_ref().map(|prefix| check_prefix(prefix, own));
+    if let Some(name) = &raw.name {
+        check_name(name, texts.name, own);
+    }
+    let kind = raw.kind.as_ref().and_then(|kind| check_kind(kind, own));
+    let prefix = (raw.prefix.as_ref()).and_then(|prefix| check_prefix(prefix, own));
     let series = check_series(&raw, &around, own);
-    let releases = releases?;
+    let releases = releases.unwrap_or_default();
     for release in &releases {
         if !series.iter().any(|s| s.versions.contains(&release.version)) && !series.is_empty() {
             let ranges: Vec<String> = series.iter().map(|s| s.versions.to_string()).collect();
@@ -93,10 +94,12 @@ pub(super) fn check(texts: &Texts<'_>, own: &mut Sheet, table: &mut Sheet) -> Op
             );
         }
     }
+    // What is wrong is on the sheets, and nobody gets a catalog with a mistake in it. The rest
+    // is kept for the checks that look at all formulae together.
     Some(Formula {
-        name: name??,
-        kind: kind??,
-        prefix: prefix??,
+        name: texts.name.clone(),
+        kind: kind.unwrap_or(Kind::Library),
+        prefix: prefix.unwrap_or_else(|| "/".parse().expect("a path")),
         series,
         releases,
         files: texts.files.values().cloned().collect(),
@@ -156,22 +159,15 @@ fn check_part(range: &str, part: &RawPart, around: &Surroundings<'_>, sheet: &mu
     )
 }
 
-fn check_name(text: &Text, file: &FormulaName, sheet: &mut Sheet) -> Option<FormulaName> {
-    match text.get_ref().parse::<FormulaName>() {
-        Ok(name) if name == *file => Some(name),
-        Ok(name) => {
-            sheet.problem(
-                text.span(),
-                "not the file's name",
-                format!("{file}.toml calls itself `{name}`"),
-                Some(format!("write name = \"{file}\", or rename the file")),
-            );
-            None
-        }
-        Err(error) => {
-            sheet.problem(text.span(), "not a name", error.to_string(), None);
-            None
-        }
+fn check_name(text: &Text, file: &FormulaName, sheet: &mut Sheet) {
+    let name = text.get_ref();
+    if name != file.as_str() {
+        sheet.problem(
+            text.span(),
+            "not the file's name",
+            format!("{file}.toml calls itself `{name}`"),
+            Some(format!("write name = \"{file}\", or rename the file")),
+        );
     }
 }
 
@@ -361,7 +357,8 @@ impl Formula {
 
     /// The newest version that begins with the same two numbers, else what looks most alike.
     fn nearest_version(&self, version: &Version) -> Option<&Version> {
-        let alike = |known: &&Version| known.prefix(2) == version.prefix(2);
+        let first = &version.numbers()[..version.numbers().len().min(2)];
+        let alike = |known: &&Version| known.numbers().starts_with(first);
         self.versions().filter(alike).last().or_else(|| {
             let known = self.versions().map(Version::as_str);
             let near = nearest(version.as_str(), known)?;

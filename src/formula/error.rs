@@ -119,6 +119,11 @@ impl Sheet {
         self.text.inner()
     }
 
+    /// Whether no mistake was found so far.
+    pub(super) fn is_clean(&self) -> bool {
+        self.problems.is_empty()
+    }
+
     /// Notes a mistake. The same one is noted once: what `[common]` says is checked for every
     /// series.
     pub(super) fn problem(

@@ -198,7 +198,7 @@ fn check_digest(text: &Text, sheet: &mut Sheet) -> Option<Sha256> {
 
 fn check_pool(text: &Text, sheet: &mut Sheet) -> Option<String> {
     let path = text.get_ref();
-    if super::series::is_relative(path) && path.starts_with("pool/") {
+    if super::strings::is_relative(path) && path.starts_with("pool/") {
         return Some(path.clone());
     }
     sheet.problem(

@@ -11,19 +11,18 @@
 mod catalog;
 mod check;
 mod error;
-mod glob;
 mod lines;
 mod placeholder;
 mod raw;
 mod reader;
 mod recipe;
 mod series;
+mod strings;
 mod tree;
 mod url;
 
 pub use catalog::Catalog;
 pub use check::Formula;
 pub use error::{FormulaError, Problem};
-pub use glob::{Glob, GlobError};
 pub use placeholder::{List, PathTemplate, Placeholder, Template, Values};
 pub use recipe::{Check, FileContent, Kind, Link, Recipe, Source, Step};

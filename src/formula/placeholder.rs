@@ -59,15 +59,6 @@ impl List {
         let found = Self::ALL.iter().find(|(known, _)| *known == name);
         found.map(|(_, list)| *list)
     }
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Configure => "configure",
-            Self::Make => "make",
-            Self::Install => "install",
-            Self::Modules => "modules",
-        }
-    }
 }
 
 /// What the placeholders of one build stand for.
@@ -289,7 +280,8 @@ fn placeholder(name: &str, at: Range<usize>) -> Result<Placeholder, Wrong> {
                 at,
                 label: "unknown placeholder",
                 message: format!("there is no placeholder `{{{name}}}`"),
-                help: did_you_mean(near).or(Some(known)),
+                help: did_you_mean(near.map(|near| format!("{{{near}}}")).as_deref())
+                    .or(Some(known)),
             });
         }
     })

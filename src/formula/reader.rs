@@ -20,6 +20,7 @@ pub(super) struct Table<'t> {
     span: Range<usize>,
     entries: BTreeMap<&'t str, (Range<usize>, &'t Spanned<DeValue<'t>>)>,
     asked: Vec<String>,
+    missing: Vec<String>,
 }
 
 /// Parses a document. Mistakes of syntax are noted; then there is nothing to read.
@@ -51,6 +52,7 @@ impl<'t> Table<'t> {
             span,
             entries,
             asked: Vec::new(),
+            missing: Vec::new(),
         }
     }
 
@@ -66,17 +68,17 @@ impl<'t> Table<'t> {
 
     /// A string, if the key is there.
     pub(super) fn string(&mut self, key: &str, sheet: &mut Sheet) -> Option<Spanned<String>> {
-        as_string(key, self.take(key)?, sheet)
+        as_string(key, "a string", self.take(key)?, sheet)
     }
 
     /// A string that must be there.
     pub(super) fn needs_string(&mut self, key: &str, sheet: &mut Sheet) -> Option<Spanned<String>> {
-        self.needs(key, sheet).then(|| self.string(key, sheet))?
+        self.needs(key).then(|| self.string(key, sheet))?
     }
 
     /// An integer that must be there.
     pub(super) fn needs_integer(&mut self, key: &str, sheet: &mut Sheet) -> Option<Spanned<i64>> {
-        if !self.needs(key, sheet) {
+        if !self.needs(key) {
             return None;
         }
         let value = self.take(key)?;
@@ -113,7 +115,7 @@ impl<'t> Table<'t> {
         };
         let items = array
             .iter()
-            .filter_map(|item| as_string(key, item, sheet))
+            .filter_map(|item| as_string(key, "a list of strings", item, sheet))
             .collect();
         Some(Spanned::new(value.span(), items))
     }
@@ -124,7 +126,7 @@ impl<'t> Table<'t> {
         key: &str,
         sheet: &mut Sheet,
     ) -> Option<Spanned<Vec<Spanned<String>>>> {
-        self.needs(key, sheet).then(|| self.strings(key, sheet))?
+        self.needs(key).then(|| self.strings(key, sheet))?
     }
 
     /// A table, if the key is there.
@@ -162,7 +164,7 @@ impl<'t> Table<'t> {
         key: &str,
         sheet: &mut Sheet,
     ) -> Option<Spanned<toml::value::Date>> {
-        if !self.needs(key, sheet) {
+        if !self.needs(key) {
             return None;
         }
         let value = self.take(key)?;
@@ -182,7 +184,7 @@ impl<'t> Table<'t> {
         let value = self.take(key)?;
         match value.get_ref() {
             DeValue::Integer(number) => Some(Spanned::new(value.span(), number.to_string())),
-            _ => as_string(key, value, sheet),
+            _ => as_string(key, "a string or a number", value, sheet),
         }
     }
 
@@ -197,10 +199,13 @@ impl<'t> Table<'t> {
         keys
     }
 
-    /// Notes every key that was never asked for.
-    pub(super) fn finish(self, sheet: &mut Sheet) {
+    /// Notes every key that was never asked for, and every key that should have been there.
+    pub(super) fn finish(mut self, sheet: &mut Sheet) {
         for key in self.rest() {
             let near = nearest(key.get_ref(), self.asked.iter().map(String::as_str));
+            // A key that is there, but misspelt, is one mistake and not two.
+            self.missing
+                .retain(|missing| Some(missing.as_str()) != near);
             let help = did_you_mean(near)
                 .or_else(|| Some(format!("known keys: {}", self.asked.join(", "))));
             sheet.problem(
@@ -210,31 +215,36 @@ impl<'t> Table<'t> {
                 help,
             );
         }
-    }
-
-    /// Whether the key is there; its absence is noted.
-    fn needs(&mut self, key: &str, sheet: &mut Sheet) -> bool {
-        let there = self.entries.contains_key(key);
-        if !there {
-            self.asked.push(key.to_owned());
+        for key in self.missing {
             sheet.problem(
-                self.span(),
+                self.span.clone(),
                 format!("no `{key}`"),
                 format!("{} needs the key `{key}`", self.what),
                 None,
             );
         }
+    }
+
+    /// Whether the key is there; its absence is noted in the end.
+    fn needs(&mut self, key: &str) -> bool {
+        let there = self.entries.contains_key(key);
+        if !there {
+            self.asked.push(key.to_owned());
+            self.missing.push(key.to_owned());
+        }
         there
     }
 }
 
+/// `wanted` is what `key` takes: a string or a list of them.
 fn as_string(
     key: &str,
+    wanted: &str,
     value: &Spanned<DeValue<'_>>,
     sheet: &mut Sheet,
 ) -> Option<Spanned<String>> {
     let Some(text) = value.get_ref().as_str() else {
-        wrong_type(key, "a string", value, sheet);
+        wrong_type(key, wanted, value, sheet);
         return None;
     };
     // Neither an argument nor a path nor a variable can hold it.
@@ -263,6 +273,7 @@ fn as_table<'t>(
     Some(Table::new(what, value.span(), table))
 }
 
+/// `value` is what stands there, or one thing in a list.
 fn wrong_type(key: &str, wanted: &str, value: &Spanned<DeValue<'_>>, sheet: &mut Sheet) {
     let found = match value.get_ref() {
         DeValue::String(_) => "a string",

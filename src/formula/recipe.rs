@@ -7,9 +7,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{FormulaRef, GuestPath, Sha256};
+use crate::model::{FormulaRef, Glob, GuestPath, Sha256};
 
-use super::glob::Glob;
 use super::placeholder::{PathTemplate, Template};
 
 /// What a formula makes, and so where it is published.

@@ -1,17 +1,16 @@
 //! Checks a series: what `[common]` and one `[[series]]` say together.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path};
+use std::collections::BTreeMap;
 
 use toml::Spanned;
 
-use crate::model::{FormulaName, FormulaRef, StackName, Version, VersionRange, nearest};
+use crate::model::{FormulaName, FormulaRef, StackName, VersionRange, nearest};
 
 use super::error::{Sheet, did_you_mean};
-use super::glob::Glob;
-use super::placeholder::{List, PathTemplate, Placeholder, Template, Wrong};
-use super::raw::{RawCheck, RawLink, RawOptions, RawPart, RawStep, Text};
+use super::placeholder::{List, PathTemplate, Template};
+use super::raw::{RawCheck, RawOptions, RawPart, RawStep, Text};
 use super::recipe::FileContent;
+use super::strings::Scope;
 
 /// The profile that every formula has: what configure gives.
 pub(super) const PLAIN: &str = "plain";
@@ -76,23 +75,12 @@ pub(super) struct Refusal {
 
 /// What a series can refer to.
 pub(super) struct Surroundings<'a> {
-    /// The flavours of the formula's sources.
-    pub(super) flavours: &'a [String],
+    /// The flavours of the formula's sources, if they can be read.
+    pub(super) flavours: Option<&'a [String]>,
     /// Its helper files.
     pub(super) files: &'a BTreeMap<String, FileContent>,
     /// All patches.
     pub(super) patches: &'a BTreeMap<String, FileContent>,
-}
-
-/// Where a string stands, and so what it may take.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Scope {
-    /// In a build: everything.
-    Build,
-    /// In a proof: there is no source and no dependency any more.
-    Proof,
-    /// In the description of the prefix: the version alone.
-    Prefix,
 }
 
 /// Checks what `[common]` and a series say together. `name` is how messages call the series.
@@ -104,23 +92,21 @@ pub(super) fn check(
     sheet: &mut Sheet,
 ) -> Series {
     let dependencies = check_dependencies(&raw.dependencies, sheet);
+    let names = dependencies.iter().map(|d| d.get_ref().name().clone());
     let mut checker = Checker {
         name,
-        dependencies: dependencies
-            .iter()
-            .map(|dependency| dependency.get_ref().name().clone())
-            .collect(),
+        // If one is illegible, nobody can say that a placeholder does not mean it.
+        dependencies: (dependencies.len() == raw.dependencies.len()).then(|| names.collect()),
         around,
         sheet,
     };
-    let steps = checker.steps(raw);
     let series = Series {
         versions,
         dependencies,
         options: checker.options(&raw.options),
         profiles: checker.profiles(&raw.profiles),
         patches: checker.patches(&raw.patches),
-        steps,
+        steps: checker.steps(raw),
         prune: raw.prune.iter().filter_map(|p| checker.prune(p)).collect(),
         links: raw.links.iter().filter_map(|l| checker.link(l)).collect(),
         checks: checker.checks(raw.checks.as_deref().unwrap_or_default()),
@@ -132,15 +118,18 @@ pub(super) fn check(
         network: raw.network.unwrap_or(false),
         refuse: checker.refusals(raw),
     };
-    checker.unused_lists(raw, &series);
+    checker.unused_lists(raw);
     series
 }
 
-struct Checker<'a> {
-    name: &'a str,
-    dependencies: Vec<FormulaName>,
-    around: &'a Surroundings<'a>,
-    sheet: &'a mut Sheet,
+/// Checks one series.
+pub(super) struct Checker<'a> {
+    /// How messages call the series.
+    pub(super) name: &'a str,
+    /// What `{deps.NAME}` can mean, if all of it is legible.
+    pub(super) dependencies: Option<Vec<FormulaName>>,
+    pub(super) around: &'a Surroundings<'a>,
+    pub(super) sheet: &'a mut Sheet,
 }
 
 impl Checker<'_> {
@@ -247,20 +236,10 @@ impl Checker<'_> {
         })
     }
 
-    /// A step's name goes into logs and messages, one line each.
-    fn step_name(&mut self, name: &Text) -> Option<String> {
-        let text = name.get_ref();
-        if text.is_empty() || text.contains(char::is_control) {
-            let message = "a name is one line and not empty";
-            self.sheet.problem(name.span(), "not a name", message, None);
-            return None;
-        }
-        Some(text.clone())
-    }
-
     fn flavour(&mut self, only: &Text) -> String {
-        let flavours = self.around.flavours;
-        if !flavours.contains(only.get_ref()) {
+        if let Some(flavours) = self.around.flavours
+            && !flavours.contains(only.get_ref())
+        {
             let near = nearest(only.get_ref(), flavours.iter().map(String::as_str));
             self.sheet.problem(
                 only.span(),
@@ -297,42 +276,6 @@ impl Checker<'_> {
         checks
     }
 
-    fn run(&mut self, raw: &Spanned<Vec<Text>>, scope: Scope) -> Option<Vec<Arg>> {
-        let program = raw.get_ref().first();
-        if program
-            .is_none_or(|p| p.get_ref().is_empty() || List::of_argument(p.get_ref()).is_some())
-        {
-            let span = program.map_or(raw.span(), Spanned::span);
-            let message = "`run` begins with a program";
-            self.sheet.problem(span, "no program", message, None);
-            return None;
-        }
-        let args = raw.get_ref().iter().map(|arg| {
-            let list = List::of_argument(arg.get_ref());
-            // A proof has nothing to configure or make.
-            match list.filter(|list| scope == Scope::Build || *list == List::Modules) {
-                Some(list) => Some(Arg::List(list)),
-                None => self.template(arg, scope).map(Arg::Text),
-            }
-        });
-        // Not `collect::<Option<_>>()`: that stops at the first mistake.
-        let args: Vec<Option<Arg>> = args.collect();
-        args.into_iter().collect()
-    }
-
-    fn path(&mut self, text: &Text) -> Option<PathTemplate> {
-        let path = PathTemplate::new(self.template(text, Scope::Build)?);
-        if path.is_none() {
-            self.sheet.problem(
-                text.span(),
-                "not an absolute path",
-                format!("`{}` is not a path inside the sandbox", text.get_ref()),
-                Some("begin with {source}, and leave out `..`".to_owned()),
-            );
-        }
-        path
-    }
-
     fn patches(&mut self, raw: &[Text]) -> Vec<FileContent> {
         let mut patches: Vec<FileContent> = Vec::new();
         for name in raw {
@@ -356,67 +299,6 @@ impl Checker<'_> {
             patches.push(patch.clone());
         }
         patches
-    }
-
-    fn prune(&mut self, text: &Text) -> Option<Template> {
-        let template = self.template(text, Scope::Prefix)?;
-        match prefix_text(&template).parse::<Glob>() {
-            Ok(_) => Some(template),
-            Err(error) => {
-                self.sheet.problem(
-                    text.span(),
-                    error.why,
-                    error.to_string(),
-                    Some("it looks like lib/python*/test".to_owned()),
-                );
-                None
-            }
-        }
-    }
-
-    fn link(&mut self, raw: &RawLink) -> Option<(Template, Template)> {
-        let path = self.template(&raw.path, Scope::Prefix);
-        let to = self.template(&raw.to, Scope::Prefix);
-        let (path, to) = (path?, to?);
-        let at = prefix_text(&path);
-        if !is_relative(&at) {
-            self.sheet.problem(
-                raw.path.span(),
-                "not below the prefix",
-                format!("`{}` is not a path below the prefix", raw.path.get_ref()),
-                Some("it looks like bin/python".to_owned()),
-            );
-            return None;
-        }
-        if !stays_inside(&at, &prefix_text(&to)) {
-            self.sheet.problem(
-                raw.to.span(),
-                "leads out of the prefix",
-                format!(
-                    "a link to `{}` would not move with the prefix",
-                    raw.to.get_ref()
-                ),
-                Some("write it relative to the link's own directory, inside the prefix".into()),
-            );
-            return None;
-        }
-        Some((path, to))
-    }
-
-    fn module(&mut self, text: &Text) -> Option<String> {
-        let name = text.get_ref();
-        let is_identifier = |part: &str| {
-            !part.is_empty()
-                && !part.starts_with(|c: char| c.is_ascii_digit())
-                && part.chars().all(|c| c.is_alphanumeric() || c == '_')
-        };
-        if name.split('.').all(is_identifier) {
-            return Some(name.clone());
-        }
-        let message = format!("`{name}` cannot name a module");
-        self.sheet
-            .problem(text.span(), "not a module's name", message, None);
-        None
     }
 
     fn refusals(&mut self, raw: &RawPart) -> Vec<Refusal> {
@@ -452,25 +334,21 @@ impl Checker<'_> {
     }
 
     /// A list that no step takes would be left out of the build without a word.
-    fn unused_lists(&mut self, raw: &RawPart, series: &Series) {
-        let options = std::iter::once(&raw.options).chain(raw.profiles.iter().map(|(_, o)| o));
-        let taken: BTreeSet<&str> = series
-            .steps
-            .iter()
-            .flat_map(|step| &step.run)
-            .filter_map(|arg| match arg {
-                Arg::List(list) => Some(list.name()),
-                Arg::Text(_) => None,
-            })
-            .collect();
-        for options in options {
+    fn unused_lists(&mut self, raw: &RawPart) {
+        let steps = raw.steps.as_ref().map(Spanned::get_ref);
+        let args = steps.into_iter().flatten().flat_map(|s| s.run.get_ref());
+        let args: Vec<&str> = args.map(|arg| arg.get_ref().as_str()).collect();
+        // Inside a longer argument it is a mistake too, but another one.
+        let taken = |name: &str| args.iter().any(|arg| arg.contains(&format!("{{{name}}}")));
+        let profiles = raw.profiles.iter().map(|(_, options)| options);
+        for options in std::iter::once(&raw.options).chain(profiles) {
             for (name, items) in [
                 ("configure", &options.configure),
                 ("make", &options.make),
                 ("install", &options.install),
             ] {
                 if let Some(first) = items.first()
-                    && !taken.contains(name)
+                    && !taken(name)
                 {
                     self.sheet.problem(
                         first.span(),
@@ -480,85 +358,6 @@ impl Checker<'_> {
                     );
                 }
             }
-        }
-    }
-
-    /// Parses a string and checks what it refers to.
-    fn template(&mut self, text: &Text, scope: Scope) -> Option<Template> {
-        let template = match Template::parse(text.get_ref()) {
-            Ok(template) => template,
-            Err(wrong) => {
-                self.sheet.wrong(text, wrong);
-                return None;
-            }
-        };
-        let mut fine = true;
-        for placeholder in template.placeholders() {
-            let wrong = match placeholder {
-                Placeholder::Version(_) => None,
-                _ if scope == Scope::Prefix => Some((
-                    "only the version may stand here",
-                    "known placeholders here: version, version.1, version.2".to_owned(),
-                )),
-                Placeholder::Source | Placeholder::Jobs | Placeholder::Dependency(_)
-                    if scope == Scope::Proof =>
-                {
-                    Some((
-                        "not there any more",
-                        "checks run in the run image: of the build they see {prefix} and {files} alone"
-                            .to_owned(),
-                    ))
-                }
-                Placeholder::Dependency(name) if !self.dependencies.contains(name) => Some((
-                    "not a dependency",
-                    self.dependency_help(name),
-                )),
-                _ => None,
-            };
-            if let Some((label, help)) = wrong {
-                fine = false;
-                let shown = placeholder.to_string();
-                let start = text.get_ref().find(&shown).unwrap_or(0);
-                let wrong = Wrong {
-                    at: start..start + shown.len(),
-                    label,
-                    message: match label {
-                        "not a dependency" => {
-                            format!("`{shown}`: {} has no such dependency", self.name)
-                        }
-                        _ => format!("`{shown}` has no meaning here"),
-                    },
-                    help: Some(help),
-                };
-                self.sheet.wrong(text, wrong);
-            }
-        }
-        for file in template.helper_files() {
-            let known = self.around.files;
-            if known.contains_key(file) || known.keys().any(|k| is_below(k, file)) {
-                continue;
-            }
-            fine = false;
-            let start = text.get_ref().find(file).unwrap_or(0);
-            let near = nearest(file, known.keys().map(String::as_str));
-            let wrong = Wrong {
-                at: start..start + file.len(),
-                label: "no such file",
-                message: format!("the formula has no helper file `{file}`"),
-                help: did_you_mean(near).or_else(|| {
-                    Some("helper files lie in a directory named after the formula".to_owned())
-                }),
-            };
-            self.sheet.wrong(text, wrong);
-        }
-        fine.then_some(template)
-    }
-
-    fn dependency_help(&self, name: &FormulaName) -> String {
-        let known = self.dependencies.iter().map(FormulaName::as_str);
-        match nearest(name.as_str(), known) {
-            Some(near) => format!("did you mean `{{deps.{near}}}`?"),
-            None => format!("add `dependencies = [\"{name}-VERSION\"]`"),
         }
     }
 }
@@ -585,43 +384,6 @@ fn check_dependencies(raw: &[Text], sheet: &mut Sheet) -> Vec<Spanned<FormulaRef
         dependencies.push(Spanned::new(text.span(), reference));
     }
     dependencies
-}
-
-/// What a template of the prefix looks like for some version: enough to judge its form.
-fn prefix_text(template: &Template) -> String {
-    let version: Version = "1.2.3".parse().expect("a version");
-    template.fill_version(&version).unwrap_or_default()
-}
-
-/// Whether `path` is relative and every component is a name.
-pub(super) fn is_relative(path: &str) -> bool {
-    !path.is_empty()
-        && path
-            .split('/')
-            .all(|name| !matches!(name, "" | "." | "..") && !name.contains(char::is_control))
-}
-
-/// Whether a link at `path` to `to` ends inside the tree that `path` is relative to.
-fn stays_inside(path: &str, to: &str) -> bool {
-    let mut depth = path.split('/').count() - 1;
-    if to.is_empty() || to.contains(char::is_control) {
-        return false;
-    }
-    for component in Path::new(to).components() {
-        match component {
-            Component::Normal(_) => depth += 1,
-            Component::CurDir => {}
-            Component::ParentDir if depth > 0 => depth -= 1,
-            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return false,
-        }
-    }
-    true
-}
-
-fn is_below(path: &str, directory: &str) -> bool {
-    let directory = directory.trim_end_matches('/');
-    path.strip_prefix(directory)
-        .is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Whether `text` is a name such as `optimized` or `tgz`.
