@@ -95,7 +95,7 @@ const DENIED_HERE: &[c_long] = &[
 const DENIED_HERE: &[c_long] = &[];
 
 /// Calls that do not exist here, so that libraries take the older way, which the filter sees
-/// through: it cannot follow pointers (clone3's flags), nor io_uring's ring.
+/// through: it cannot follow pointers (the flags of `clone3`), nor the ring of `io_uring`.
 const ABSENT: &[c_long] = &[
     libc::SYS_clone3,
     libc::SYS_io_uring_setup,
@@ -231,7 +231,7 @@ fn terminal_control() -> Rule {
         libc::SYS_ioctl,
         [
             request(libc::TIOCSTI),
-            request(u64::from(libc::TIOCLINUX)),
+            request(libc::TIOCLINUX),
             request(libc::TIOCSETD),
         ],
     )
