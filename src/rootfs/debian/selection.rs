@@ -127,7 +127,7 @@ pub(super) fn digest(manifest: &Manifest, arch: Arch, layers: &[&[Pick]]) -> Sha
 }
 
 /// What identifies a stack on this host before it is known which packages it has.
-pub(super) fn key(manifest: &Manifest, arch: Arch) -> Sha256 {
+pub(in crate::rootfs) fn key(manifest: &Manifest, arch: Arch) -> Sha256 {
     let manifest = manifest.digest();
     Sha256::of(format!("debian {BOOTSTRAP_REVISION} {arch} {manifest}").as_bytes())
 }
