@@ -181,7 +181,8 @@ mod tests {
 
     #[test]
     fn the_tail_is_the_last_lines_whatever_the_pieces() {
-        let text: String = (0..100).map(|n| format!("line {n}\r\n")).collect();
+        let lines: Vec<String> = (0..100).map(|n| format!("line {n}\r\n")).collect();
+        let text = lines.concat();
         for size in [1, 7, 64, 5000] {
             let mut tail = Tail::default();
             for piece in (text.clone() + "last \x1b[31m" + "\n\n")
