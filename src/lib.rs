@@ -3,7 +3,9 @@
 #![deny(unsafe_code)]
 
 pub mod artifact;
+pub mod archive;
 pub mod model;
+pub mod net;
 pub mod sandbox;
 pub mod store;
 pub mod sys;
