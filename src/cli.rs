@@ -80,12 +80,12 @@ pub enum Command {
 pub struct Sources {
     /// A directory of formulae that add to or replace the built-in ones
     #[arg(
-        long,
+        long = "formulae",
         value_name = "DIR",
         env = "PYBUILD_FORMULAE",
         hide_env_values = true
     )]
-    pub formulae: Option<PathBuf>,
+    pub formulae_dir: Option<PathBuf>,
     #[command(flatten)]
     pub stacks: StackSources,
 }

@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::formula::{FileContent, Link};
-use crate::model::{Arch, Glob, Sha256};
+use crate::formula::FileContent;
+use crate::model::{Arch, Glob, Link, Sha256};
 
 use super::plan::{BuildPlan, PlannedCheck, PlannedStep};
 
@@ -77,7 +77,8 @@ pub(super) fn document(plan: &BuildPlan) -> String {
         patches,
         files,
         dependencies,
-        binds: _, // follow from the rest
+        binds: _,          // follow from the rest
+        portable_steps: _, // are `steps` here
         steps,
         prune,
         links,

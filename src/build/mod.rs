@@ -13,3 +13,4 @@ pub use plan::{
     plan,
 };
 pub use run::{BuildError, Built, Conduct, Inputs, Tools, run};
+pub use show::common_env;

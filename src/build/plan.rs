@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::formula::{Check, FileContent, Kind, Link, Recipe, Source, Step, Template, Values};
-use crate::model::{Arch, FormulaRef, Glob, GuestPath, Sha256, StackName};
+use crate::formula::{Check, FileContent, Recipe, Source, Step, Template, Values};
+use crate::model::{Arch, FormulaRef, Glob, GuestPath, Kind, Link, Sha256, StackName};
 use crate::sandbox::Access;
 
 use super::identity::{self, UNFILLED_JOBS};
@@ -79,6 +79,8 @@ pub struct BuildPlan {
     pub binds: Vec<Bind>,
     /// What is run in the build image, patches first.
     pub steps: Vec<PlannedStep>,
+    /// The same as on any host: with `{jobs}` for the number of jobs. For the record.
+    pub portable_steps: Vec<PlannedStep>,
     /// What is removed from the prefix after that.
     pub prune: Vec<Glob>,
     /// The symlinks that are made after that.
@@ -159,10 +161,33 @@ pub fn plan(
     let mut plan = fill(recipe, source, platform, dependencies, &jobs);
     let unfilled = fill(recipe, source, platform, dependencies, UNFILLED_JOBS);
     plan.build_id = Sha256::of(identity::document(&unfilled).as_bytes());
+    plan.portable_steps = unfilled.steps.into_iter().map(with_jobs_unfilled).collect();
     plan
 }
 
-/// The plan with `jobs` for `{jobs}`, its build id still to be told.
+/// A step whose jobs are [`UNFILLED_JOBS`], with the formula's own word for them.
+fn with_jobs_unfilled(step: PlannedStep) -> PlannedStep {
+    let told = |text: String| text.replace(UNFILLED_JOBS, "{jobs}");
+    PlannedStep {
+        name: step.name,
+        argv: step.argv.into_iter().map(told).collect(),
+        cwd: step.cwd,
+        env: step
+            .env
+            .into_iter()
+            .map(|(name, value)| (name, told(value)))
+            .collect(),
+    }
+}
+
+impl BuildPlan {
+    /// Where the steps, and the checks, see the formula's helper files.
+    pub fn files_target() -> GuestPath {
+        guest(FILES)
+    }
+}
+
+/// The plan with `jobs` for `{jobs}`, its build id and portable steps still to be told.
 fn fill(
     recipe: &Recipe,
     source: &Source,
@@ -225,6 +250,7 @@ fn fill(
         dependencies: dependencies.to_vec(),
         binds: binds(&places, prefix, dependencies),
         steps: patch_steps.chain(own_steps).collect(),
+        portable_steps: Vec::new(),
         prune: prune.clone(),
         links: links.clone(),
         checks: checks

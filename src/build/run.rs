@@ -39,7 +39,7 @@ pub enum BuildError {
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
     /// A step failed.
-    #[error("{step} of {what} {}", how(end))]
+    #[error("{step} of {what} {end}")]
     Step {
         /// What was being built.
         what: FormulaRef,
@@ -54,17 +54,6 @@ pub enum BuildError {
         /// The whole log.
         log: PathBuf,
     },
-}
-
-/// How a step that did not exit with 0 ended, as a predicate.
-fn how(end: &End) -> String {
-    match end {
-        End::Exited(code) => format!("failed with exit code {code}"),
-        End::Killed(signal) => format!("was killed by signal {signal}"),
-        End::TimedOut => "ran out of time".to_owned(),
-        End::OutOfMemory => "used more memory than it may".to_owned(),
-        End::TooMuchOutput => "printed more than it may".to_owned(),
-    }
 }
 
 /// What a plan's digests and names are on this host.
@@ -111,6 +100,11 @@ impl Built {
     /// The directory that the sandbox saw as the prefix.
     pub fn prefix(&self) -> &Path {
         &self.workspace.prefix
+    }
+
+    /// The directory with the formula's helper files, which its checks need too.
+    pub fn files(&self) -> PathBuf {
+        self.workspace.place(&What::Files)
     }
 }
 
@@ -176,11 +170,7 @@ fn run_step(
     let output = Output::Lines(&mut take);
     let outcome = sandbox::run(spec, tools.host, Input::Null, output, tools.interrupt)?;
     written?;
-    let ended = match outcome.end {
-        End::Exited(0) => "done".to_owned(),
-        ref end => how(end),
-    };
-    log.end(&ended, outcome.wall)?;
+    log.end(&outcome.end.to_string(), outcome.wall)?;
     Ok(outcome)
 }
 
@@ -314,7 +304,7 @@ fn unpack(tarball: &Path, into: &Path, strip: usize, tools: &Tools<'_>) -> Resul
         })
 }
 
-/// Helper files are read and executed by the sandbox's user, and changed by nobody.
+/// Helper files are the same in every build: what the umask says is not.
 fn write_files(dir: &Path, files: &[FileContent]) -> Result<(), BuildError> {
     for file in files {
         let path = dir.join(file.path());
@@ -322,7 +312,7 @@ fn write_files(dir: &Path, files: &[FileContent]) -> Result<(), BuildError> {
             sysfs::create_dir_all(parent)?;
         }
         fs::write(&path, file.bytes()).map_err(FsError::new("write", &path))?;
-        fs::set_permissions(&path, Permissions::from_mode(0o755))
+        fs::set_permissions(&path, Permissions::from_mode(0o644))
             .map_err(FsError::new("chmod", &path))?;
     }
     Ok(())

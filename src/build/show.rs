@@ -127,7 +127,7 @@ impl BuildPlan {
 }
 
 /// The variables that have the same value in every step.
-fn common_env(steps: &[PlannedStep]) -> BTreeMap<String, String> {
+pub fn common_env(steps: &[PlannedStep]) -> BTreeMap<String, String> {
     let Some((first, rest)) = steps.split_first() else {
         return BTreeMap::new();
     };

@@ -19,7 +19,10 @@ pub(super) fn run(global: &Global, args: &Log) -> Result<Done, Failure> {
     let logs = logs(&session.store.root().join("logs"))?;
     let wanted = args.build.as_deref();
     let Some((_, path)) = logs.iter().find(|(head, _)| is_meant(head, wanted)) else {
-        return Err(none(wanted, &logs.iter().map(|(head, _)| head).collect::<Vec<_>>()));
+        return Err(none(
+            wanted,
+            &logs.iter().map(|(head, _)| head).collect::<Vec<_>>(),
+        ));
     };
     ui::print_log(BufReader::new(sysfs::open(path)?))?;
     Ok(Done::Here)
@@ -39,7 +42,10 @@ fn none(wanted: Option<&str>, heads: &[&LogHead]) -> Failure {
         return Failure::new(ExitKind::Usage, "nothing has been built on this host yet");
     };
     let failure = Failure::new(ExitKind::Usage, format!("there is no log of `{wanted}`"));
-    let names: Vec<String> = heads.iter().map(|head| head.reference.to_string()).collect();
+    let names: Vec<String> = heads
+        .iter()
+        .map(|head| head.reference.to_string())
+        .collect();
     match nearest(wanted, names.iter().map(String::as_str)) {
         Some(near) => failure.hint(format!("there is one of {near}")),
         None => failure.hint("name a formula (python-3.11.2) or the beginning of a build id"),

@@ -43,6 +43,23 @@ pub(super) struct Made {
     pub(super) reused: bool,
 }
 
+impl Made {
+    /// The artifact compressed in this way: the one that there is, or packed again.
+    pub(super) fn compressed(&self, session: &Session, codec: Codec) -> Result<Artifact, Failure> {
+        let Session {
+            store, interrupt, ..
+        } = session;
+        if let Some(artifact) = Artifact::open(store, &self.build_id, codec, interrupt)? {
+            return Ok(artifact);
+        }
+        let title = format!("compressing {} with {}", self.reference, codec.extension());
+        let phase = session.observer().phase(title, Amount::Unknown);
+        let artifact = repack(&self.artifact, packing(codec), store, interrupt)?;
+        phase.done();
+        Ok(artifact)
+    }
+}
+
 /// Everything that one recipe is made with.
 pub(super) struct Workshop<'a> {
     pub(super) session: &'a Session,
@@ -68,7 +85,13 @@ impl Workshop<'_> {
             })
             .collect();
         let platform = platform(self.rootfs);
-        plan(recipe, source, &platform, &dependencies, &BuildOptions { jobs })
+        plan(
+            recipe,
+            source,
+            &platform,
+            &dependencies,
+            &BuildOptions { jobs },
+        )
     }
 
     /// The artifact of a recipe: from the store, or made now.
@@ -86,9 +109,7 @@ impl Workshop<'_> {
             }
         }
         let Session {
-            store,
-            interrupt,
-            ..
+            store, interrupt, ..
         } = self.session;
         let fetched = source::fetch(recipe, &self.manner.mirrors, self.session)?;
         let plan = self.plan(recipe, fetched.source, made, self.manner.jobs);
@@ -110,53 +131,39 @@ impl Workshop<'_> {
         })
     }
 
-    /// The artifact of a plan if the store has it, compressed in this way or in another.
+    /// The artifact of a plan if the store has it.
     fn reuse(&self, plan: &BuildPlan, codec: Codec) -> Result<Option<Made>, Failure> {
         let Session {
             store, interrupt, ..
         } = self.session;
-        let found = |artifact, reused| {
-            Some(Made {
-                reference: plan.reference.clone(),
-                build_id: plan.build_id,
-                artifact,
-                reused,
-            })
-        };
-        if let Some(artifact) = Artifact::open(store, &plan.build_id, codec, interrupt)? {
-            return Ok(found(artifact, true));
-        }
-        for other in [Codec::Gzip, Codec::Zstd, Codec::Xz] {
-            if other == codec {
-                continue;
-            }
-            if let Some(artifact) = Artifact::open(store, &plan.build_id, other, interrupt)? {
-                let title = format!("repacking {} as {}", plan.reference, codec.extension());
-                let phase = self.session.observer().phase(title, Amount::Unknown);
-                let artifact = repack(&artifact, self.packing(codec), store, interrupt)?;
-                phase.done();
-                return Ok(found(artifact, false));
-            }
-        }
-        Ok(None)
+        let artifact = Artifact::open(store, &plan.build_id, codec, interrupt)?;
+        Ok(artifact.map(|artifact| Made {
+            reference: plan.reference.clone(),
+            build_id: plan.build_id,
+            artifact,
+            reused: true,
+        }))
     }
 
-    /// Builds a recipe anew, wherever it is known already, with so many jobs, and packs it beside
-    /// the store: for comparing with what is there.
+    /// Builds a recipe anew with so many jobs, whatever the store has: for comparing.
     pub(super) fn make_again(
         &self,
         recipe: &Recipe,
         made: &[Made],
         jobs: usize,
-    ) -> Result<(BuildPlan, Built), Failure> {
+    ) -> Result<Built, Failure> {
         let fetched = source::fetch(recipe, &self.manner.mirrors, self.session)?;
         let plan = self.plan(recipe, fetched.source, made, jobs);
-        let built = self.build(&plan, &fetched.blob, made)?;
-        Ok((plan, built))
+        self.build(&plan, &fetched.blob, made)
     }
 
     /// Runs the steps and puts the prefix in order.
-    fn build(&self, plan: &BuildPlan, source: &std::path::Path, made: &[Made]) -> Result<Built, Failure> {
+    fn build(
+        &self,
+        plan: &BuildPlan,
+        source: &std::path::Path,
+        made: &[Made],
+    ) -> Result<Built, Failure> {
         let session = self.session;
         let tarballs: Vec<PathBuf> = plan
             .dependencies
@@ -191,7 +198,7 @@ impl Workshop<'_> {
         let checks: Vec<Check> = plan.checks.iter().map(check).collect();
         let files = Bind {
             source: built.files().to_owned(),
-            target: plan.files_target(),
+            target: BuildPlan::files_target(),
             access: Access::ReadOnly,
         };
         // Where it was built: in the sandbox, and on this host.
@@ -234,18 +241,18 @@ impl Workshop<'_> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             build_revision: BUILD_REVISION,
         };
-        let packing = self.packing(codec);
+        let packing = packing(codec);
         let (store, interrupt) = (&session.store, &session.interrupt);
         let artifact = package(proven, origin, tool, packing, store, interrupt)?;
         phase.done();
         Ok(artifact)
     }
+}
 
-    pub(super) fn packing(&self, codec: Codec) -> Packing {
-        Packing {
-            codec,
-            threads: super::session::jobs(None),
-        }
+fn packing(codec: Codec) -> Packing {
+    Packing {
+        codec,
+        threads: super::session::jobs(None),
     }
 }
 
@@ -298,7 +305,18 @@ fn origin(plan: &BuildPlan, rootfs: &Rootfs, made: &[Made]) -> Origin {
             sha256: made.artifact.digest(),
         })
     };
-    let (env, steps) = plan.portable_steps();
+    let env = build::common_env(&plan.portable_steps);
+    let step = |step: &build::PlannedStep| StepRecord {
+        name: step.name.clone(),
+        argv: step.argv.clone(),
+        cwd: step.cwd.clone(),
+        env: step
+            .env
+            .iter()
+            .filter(|(name, _)| !env.contains_key(*name))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+    };
     Origin {
         name: plan.reference.name().clone(),
         version: plan.reference.version().clone(),
@@ -319,16 +337,8 @@ fn origin(plan: &BuildPlan, rootfs: &Rootfs, made: &[Made]) -> Origin {
         dependencies: plan.dependencies.iter().filter_map(dependency).collect(),
         build_image: image(&rootfs.build),
         run_image: image(&rootfs.run),
-        steps: steps
-            .into_iter()
-            .map(|step| StepRecord {
-                name: step.name,
-                argv: step.argv,
-                cwd: step.cwd,
-                env: step.env,
-            })
-            .collect(),
-        env,
+        steps: plan.portable_steps.iter().map(step).collect(),
+        env: env.clone(),
         network: plan.network,
         modules: plan.modules.clone(),
         source_date_epoch: plan.released,

@@ -23,7 +23,11 @@ pub(super) fn run(global: &Global, args: &Prepare) -> Result<Done, Failure> {
     for manifest in &manifests {
         if args.dry_run {
             let there = rootfs::prepared(manifest, host_arch()?, &session.store)?;
-            let state = if there.is_some() { "prepared" } else { "would be prepared" };
+            let state = if there.is_some() {
+                "prepared"
+            } else {
+                "would be prepared"
+            };
             ui::print(&format!("{}: {state}\n", manifest.name()))?;
             continue;
         }

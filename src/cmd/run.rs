@@ -73,7 +73,10 @@ fn environment() -> BTreeMap<String, String> {
     let mut env: BTreeMap<String, String> = [
         ("HOME", "/tmp"),
         ("LC_ALL", "C.UTF-8"),
-        ("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"),
+        (
+            "PATH",
+            "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
+        ),
         ("TZ", "UTC"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))

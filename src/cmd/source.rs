@@ -43,7 +43,10 @@ impl Mirrors {
                 }
             })
         };
-        let pool = source.pool.as_ref().and_then(|pool| below(&self.debian, pool));
+        let pool = source
+            .pool
+            .as_ref()
+            .and_then(|pool| below(&self.debian, pool));
         let mut urls = source.urls.clone();
         urls.extend(below(&self.source, &source.file));
         urls.extend(pool);
@@ -71,26 +74,18 @@ pub(super) fn fetch<'a>(
     if let Some(fetched) = recipe.sources.iter().find_map(kept) {
         return Ok(fetched);
     }
-    // One form of the source is as good as another: only when none can be had at once is it worth
-    // waiting for one.
-    let hasty = Client::new(Settings {
-        tries: 1,
-        ..Settings::default()
-    });
     let mut last = None;
-    for client in [&hasty, &session.client] {
+    for patience in patience(recipe.sources.len()) {
+        let client = Client::new(patience);
         for source in &recipe.sources {
-            match fetch_one(recipe, source, mirrors, client, session) {
+            match fetch_one(recipe, source, mirrors, &client, session) {
                 Ok(blob) => return Ok(Fetched { source, blob }),
                 // Another form does not help against these.
-                Err(error @ (NetError::Interrupted(_) | NetError::Full(_) | NetError::ReadOnly(_))) => {
-                    return Err(error.into());
-                }
+                Err(
+                    error @ (NetError::Interrupted(_) | NetError::Full(_) | NetError::ReadOnly(_)),
+                ) => return Err(error.into()),
                 Err(error) => last = Some(error),
             }
-        }
-        if last.as_ref().is_some_and(|error| !error.may_pass()) {
-            break;
         }
     }
     Err(match last {
@@ -104,6 +99,19 @@ pub(super) fn fetch<'a>(
             format!("{} has no source", recipe.reference),
         ),
     })
+}
+
+/// How patiently to ask, round by round. With several forms of a source one is as good as another:
+/// only when none can be had at once is it worth waiting for one.
+fn patience(forms: usize) -> Vec<Settings> {
+    let hasty = Settings {
+        tries: 1,
+        ..Settings::default()
+    };
+    match forms {
+        0 | 1 => vec![Settings::default()],
+        _ => vec![hasty, Settings::default()],
+    }
 }
 
 fn fetch_one(
@@ -128,7 +136,11 @@ fn fetch_one(
 }
 
 fn file_names(recipe: &Recipe) -> String {
-    let names: Vec<&str> = recipe.sources.iter().map(|source| source.file.as_str()).collect();
+    let names: Vec<&str> = recipe
+        .sources
+        .iter()
+        .map(|source| source.file.as_str())
+        .collect();
     names.join(" or ")
 }
 

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{FormulaName, FormulaRef, GuestPath, StackName, Version, nearest};
+use crate::model::{FormulaName, FormulaRef, GuestPath, Kind, Link, StackName, Version, nearest};
 
 use super::error::{FormulaError, Problem, Sheet, did_you_mean};
 use super::lines::{self, Release};
 use super::placeholder::{List, Template};
 use super::raw::{self, RawFormula, RawPart, Text};
-use super::recipe::{Check, FileContent, Kind, Link, Recipe, Step};
+use super::recipe::{Check, FileContent, Recipe, Step};
 use super::series::{self, Arg, Options, PLAIN, Series, Surroundings};
 
 /// How a piece of software is built, and its versions.

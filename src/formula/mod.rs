@@ -25,4 +25,4 @@ pub use catalog::Catalog;
 pub use check::Formula;
 pub use error::{FormulaError, Problem};
 pub use placeholder::{List, PathTemplate, Placeholder, Template, Values};
-pub use recipe::{Check, FileContent, Kind, Link, Recipe, Source, Step};
+pub use recipe::{Check, FileContent, Recipe, Source, Step};

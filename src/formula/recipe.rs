@@ -5,45 +5,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
-use crate::model::{FormulaRef, Glob, GuestPath, Sha256};
+use crate::model::{FormulaRef, Glob, GuestPath, Kind, Link, Sha256};
 
 use super::placeholder::{PathTemplate, Template};
-
-/// What a formula makes, and so where it is published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// An interpreter that applications run on.
-    Runtime,
-    /// Something that runtimes or applications link.
-    Library,
-}
-
-impl Kind {
-    /// The word that a formula says.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Runtime => "runtime",
-            Self::Library => "library",
-        }
-    }
-
-    /// The directory that artifacts of this kind are published under.
-    pub fn directory(self) -> &'static str {
-        match self {
-            Self::Runtime => "runtimes",
-            Self::Library => "libraries",
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
 
 /// How one version is built with one profile on one stack. Strings that are known once the
 /// formula is read are filled in; the rest are [`Template`]s, filled in by the build's plan.
@@ -112,15 +76,6 @@ pub struct Step {
     pub env: BTreeMap<String, Template>,
     /// Run only if the source is of this flavour.
     pub only: Option<String>,
-}
-
-/// A symlink in the prefix.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Link {
-    /// Where it is, relative to the prefix.
-    pub path: String,
-    /// What it holds: a path relative to the link's own directory, inside the prefix.
-    pub to: String,
 }
 
 /// A proof that a prefix is what it should be: a command that must exit with 0.
