@@ -1,5 +1,6 @@
 //! What a build's plan says, and what its id depends on.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use pybuild::build::{BuildOptions, BuildPlan, PlannedDependency, Platform, plan};
@@ -170,150 +171,99 @@ fn ids_do_not_change_by_accident() {
     );
 }
 
+/// One thing that is changed, and how.
+type Change = (&'static str, fn(&mut Given));
+/// One thing that is changed by an edit: in which file, what is replaced, by what.
+type Edit = (&'static str, &'static str, &'static str, &'static str);
+
+/// The id after each change.
+fn ids_after(changes: &[Change], edits: &[Edit]) -> Vec<(&'static str, Sha256)> {
+    let id_after = |change: &dyn Fn(&mut Given)| {
+        let mut given = Given::new();
+        change(&mut given);
+        given.plan().build_id
+    };
+    let done = changes
+        .iter()
+        .map(|(what, change)| (*what, id_after(change)));
+    let edited = edits.iter().map(|(what, path, from, to)| {
+        let edit = |given: &mut Given| given.edit(path, from, to);
+        (*what, id_after(&edit))
+    });
+    done.chain(edited).collect()
+}
+
 #[test]
+#[rustfmt::skip] // one change a line
 fn what_can_change_the_artifact_changes_the_id() {
-    type Change = fn(&mut Given);
-    let table: [(&str, Change); 29] = [
-        ("stack", |g| {
-            g.platform.stack = "debian-13".parse().expect("a stack")
-        }),
-        ("architecture", |g| g.platform.arch = Arch::Arm64),
-        ("build image", |g| g.platform.build_image = Sha256::of(b"x")),
-        ("run image", |g| g.platform.run_image = Sha256::of(b"x")),
-        ("profile", |g| g.profile = "optimized"),
-        ("flavour, by what is run for it alone", |g| g.flavour = 1),
-        ("dependency", |g| g.dependency = Sha256::of(b"x")),
-        ("source", |g| {
-            g.edit("thing.versions.toml", "2222\"", "2223\"")
-        }),
-        ("release", |g| {
-            g.edit("thing.versions.toml", "08-13", "08-14")
-        }),
+    let changes: &[Change] = &[
+        ("nothing", |_| {}),
+        ("stack", |g| { g.platform.stack = "debian-13".parse().expect("a stack"); }),
+        ("architecture", |g| { g.platform.arch = Arch::Arm64; }),
+        ("build image", |g| { g.platform.build_image = Sha256::of(b"x"); }),
+        ("run image", |g| { g.platform.run_image = Sha256::of(b"x"); }),
+        ("profile", |g| { g.profile = "optimized"; }),
+        ("flavour, by what is run for it alone", |g| { g.flavour = 1; }),
+        ("dependency", |g| { g.dependency = Sha256::of(b"x"); }),
+        ("another helper file", |g| { g.files.push(("thing/x", String::new())); }),
         ("version", |g| {
             g.version = "2.0.0";
             g.edit("thing.versions.toml", "\"2.0\"", "\"2.0.0\"");
         }),
-        ("kind", |g| {
-            g.edit("thing.toml", "\"library\"", "\"runtime\"")
-        }),
-        ("prefix", |g| {
-            g.edit("thing.toml", "/opt/thing", "/opt/thong")
-        }),
-        ("variable", |g| g.edit("thing.toml", "-O2", "-O3")),
-        ("variable's name", |g| {
-            g.edit("thing.toml", "CFLAGS", "CXXFLAGS")
-        }),
-        ("variable of a step", |g| {
-            g.edit("thing.toml", "V = \"1\"", "V = \"0\"")
-        }),
-        ("option", |g| {
-            g.edit("thing.toml", "--with-other=", "--without-other=")
-        }),
-        ("argument", |g| {
-            g.edit("thing.toml", "\"make\", \"-j", "\"make\", \"-i\", \"-j")
-        }),
-        ("arguments joined", |g| {
-            g.edit("thing.toml", "\"make\", \"-j{", "\"make -j{")
-        }),
-        ("number of jobs not as such", |g| {
-            g.edit("thing.toml", "-j{jobs}", "-j{{jobs}}")
-        }),
-        ("working directory", |g| {
-            g.edit("thing.toml", "{source}/out", "{source}")
-        }),
-        ("patch", |g| g.edit("patches/thing/a.patch", "a/a", "a/c")),
-        ("order of patches", |g| {
-            g.edit("thing.toml", "thing/a.patch", "thing/c.patch");
-            g.edit("thing.toml", "thing/b.patch", "thing/a.patch");
-            g.edit("thing.toml", "thing/c.patch", "thing/b.patch");
-        }),
-        ("helper file", |g| {
-            g.edit("thing/install.sh", "make", "gmake")
-        }),
-        ("another helper file", |g| {
-            g.files.push(("thing/x", String::new()))
-        }),
-        ("prune", |g| g.edit("thing.toml", "lib/*.la", "lib/*.a")),
-        ("link", |g| {
-            g.edit("thing.toml", "thing-{version.1}", "thing-{version.2}")
-        }),
-        ("check", |g| {
-            g.edit("thing.toml", "/bin/thing\", \"", "/bin/thing\", \"-v\", \"")
-        }),
-        ("module", |g| {
-            g.edit("thing.toml", "[\"thing\"]", "[\"thing\", \"more\"]")
-        }),
-        ("network", |g| {
-            g.edit("thing.toml", "prune ", "network = true\nprune ")
-        }),
     ];
-    let mut seen = vec![("nothing", Given::new().plan().build_id)];
-    for (what, change) in table {
-        let mut given = Given::new();
-        change(&mut given);
-        let id = given.plan().build_id;
-        for (other, other_id) in &seen {
-            assert_ne!(id, *other_id, "changing {what} gives the id of {other}");
-        }
-        seen.push((what, id));
+    let edits: &[Edit] = &[
+        ("source", "thing.versions.toml", "2222\"", "2223\""),
+        ("release", "thing.versions.toml", "08-13", "08-14"),
+        ("kind", "thing.toml", "\"library\"", "\"runtime\""),
+        ("prefix", "thing.toml", "/opt/thing", "/opt/thong"),
+        ("variable", "thing.toml", "-O2", "-O3"),
+        ("variable's name", "thing.toml", "CFLAGS", "CXXFLAGS"),
+        ("variable of a step", "thing.toml", "V = \"1\"", "V = \"0\""),
+        ("option", "thing.toml", "--with-other=", "--without-other="),
+        ("argument", "thing.toml", "\"make\", \"-j", "\"make\", \"-i\", \"-j"),
+        ("arguments joined", "thing.toml", "\"make\", \"-j{", "\"make -j{"),
+        ("jobs that are no placeholder", "thing.toml", "-j{jobs}", "-j{{jobs}}"),
+        ("working directory", "thing.toml", "{source}/out", "{source}"),
+        ("patch", "patches/thing/a.patch", "a/a", "a/c"),
+        ("order of patches", "thing.toml", "\"thing/a.patch\", \"thing/b.patch\"", "\"thing/b.patch\", \"thing/a.patch\""),
+        ("helper file", "thing/install.sh", "make", "gmake"),
+        ("prune", "thing.toml", "lib/*.la", "lib/*.a"),
+        ("link", "thing.toml", "thing-{version.1}", "thing-{version.2}"),
+        ("check", "thing.toml", "/bin/thing\", \"", "/bin/thing\", \"-v\", \""),
+        ("module", "thing.toml", "[\"thing\"]", "[\"thing\", \"more\"]"),
+        ("network", "thing.toml", "prune ", "network = true\nprune "),
+    ];
+    let mut seen: BTreeMap<Sha256, &str> = BTreeMap::new();
+    for (what, id) in ids_after(changes, edits) {
+        let twin = seen.insert(id, what);
+        assert_eq!(twin, None, "changing {what} gives an id that is taken");
     }
 }
 
 #[test]
+#[rustfmt::skip] // one change a line
 fn what_cannot_change_the_artifact_leaves_the_id() {
-    type Change = fn(&mut Given);
-    let table: [(&str, Change); 10] = [
-        ("jobs", |g| g.jobs = 64),
-        ("URL", |g| {
-            g.edit(
-                "thing.versions.toml",
-                "https://example.org/",
-                "http://example.com/x/",
-            )
-        }),
-        ("place in the pool", |g| {
-            g.edit(
-                "thing.versions.toml",
-                "main/t/thing/thing_2.0.orig.tar.gz",
-                "x",
-            )
-        }),
-        ("comment", |g| {
-            g.edit("thing.toml", "[common]", "# for all\n[common]")
-        }),
+    let changes: &[Change] = &[
+        ("jobs", |g| { g.jobs = 64; }),
         ("place of an option", |g| {
-            g.edit(
-                "thing.toml",
-                "configure = [\"--with-other={deps.other}\"]\n",
-                "",
-            );
-            g.edit(
-                "thing.toml",
-                "[[series]]",
-                "[[series]]\nconfigure = [\"--with-other={deps.other}\"]",
-            );
-        }),
-        ("placeholder written out", |g| {
-            g.edit("thing.toml", "thing-{version.1}", "thing-2")
-        }),
-        ("prefix written out", |g| {
-            g.edit("thing.toml", "--prefix={prefix}", "--prefix=/opt/thing")
-        }),
-        ("name of a step", |g| {
-            g.edit("thing.toml", "\"install\"", "\"put it there\"")
-        }),
-        ("name of a check", |g| {
-            g.edit("thing.toml", "\"runs\"", "\"starts\"")
-        }),
-        ("refusal of another stack", |g| {
-            g.edit("thing.toml", "debian-11", "debian-10")
+            let option = "configure = [\"--with-other={deps.other}\"]\n";
+            g.edit("thing.toml", option, "");
+            g.edit("thing.toml", "[[series]]\n", &format!("[[series]]\n{option}"));
         }),
     ];
+    let edits: &[Edit] = &[
+        ("URL", "thing.versions.toml", "https://example.org/", "http://example.com/x/"),
+        ("place in the pool", "thing.versions.toml", "main/t/thing/thing_2.0.orig.tar.gz", "x"),
+        ("comment", "thing.toml", "[common]", "# for all\n[common]"),
+        ("placeholder written out", "thing.toml", "thing-{version.1}", "thing-2"),
+        ("prefix written out", "thing.toml", "--prefix={prefix}", "--prefix=/opt/thing"),
+        ("name of a step", "thing.toml", "\"install\"", "\"put it there\""),
+        ("name of a check", "thing.toml", "\"runs\"", "\"starts\""),
+        ("refusal of another stack", "thing.toml", "debian-11", "debian-10"),
+    ];
     let id = Given::new().plan().build_id;
-    for (what, change) in table {
-        let mut given = Given::new();
-        change(&mut given);
-        assert_eq!(given.plan().build_id, id, "{what}");
+    for (what, changed) in ids_after(changes, edits) {
+        assert_eq!(changed, id, "{what}");
     }
 }
 

@@ -24,6 +24,6 @@ mod url;
 
 pub use catalog::Catalog;
 pub use error::{FormulaError, Problem};
-pub use placeholder::{List, PathTemplate, Placeholder, Template, Values};
+pub use placeholder::{PathTemplate, Placeholder, Template, Values};
 pub use recipe::{Check, FileContent, Kind, Link, Recipe, Source, Step};
 pub use resolve::Formula;
