@@ -9,6 +9,7 @@ pub mod cli;
 pub mod cmd;
 pub mod formula;
 pub mod model;
+pub mod net;
 pub mod rootfs;
 pub mod sandbox;
 pub mod store;

@@ -2,9 +2,11 @@
 
 pub mod checksum;
 pub mod elf;
+pub mod failure;
 pub mod image;
 pub mod loader;
 pub mod prefix;
+pub mod proof;
 pub mod record;
 pub mod rules;
 pub mod scan;

@@ -28,13 +28,16 @@ use crate::sys::{fs, namespace, process, socket};
 pub fn become_child_if_asked() {
     let asked = std::env::args_os().next().is_some_and(|name| name == ROLE);
     if asked && socket::is_stream(std::io::stdin().as_fd()) {
-        process::exit_now(run(process::inherited(0)))
+        process::exit_now(run())
     }
 }
 
 /// Receives the plan and executes it. What it returns is seen by nobody: all that is to be known
 /// is reported by the socket.
-fn run(socket: OwnedFd) -> i32 {
+fn run() -> i32 {
+    let Ok(socket) = open_socket() else {
+        return 127; // the launcher sees that nothing was said
+    };
     let mut step = 0;
     let done = start(&socket).and_then(|(plan, stdio)| {
         let mut child = Child {
@@ -53,10 +56,16 @@ fn run(socket: OwnedFd) -> i32 {
     127
 }
 
-fn start(socket: &OwnedFd) -> Result<(Vec<Op>, Vec<OwnedFd>), Failure> {
-    process::set_name(c"pybuild-sandbox");
+/// The connection to the launcher, moved away from where the command's standard input will be.
+/// Whatever else this process was started with is closed.
+fn open_socket() -> Result<OwnedFd, Failure> {
     process::block_signals()?;
     process::close_from(3, false)?;
+    Ok(process::duplicate(std::io::stdin().as_fd())?)
+}
+
+fn start(socket: &OwnedFd) -> Result<(Vec<Op>, Vec<OwnedFd>), Failure> {
+    process::set_name(c"pybuild-sandbox");
     nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
     let (message, stdio) = socket::receive(socket.as_fd())?
         .ok_or_else(|| Failure::Other("the launcher is gone".to_owned()))?;
@@ -194,7 +203,12 @@ impl Child<'_> {
         );
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         mount::mount_new("overlay", upper_fd.as_fd(), flags, &options)?;
-        self.root = Some(mount::open_path(upper)?);
+        let root = mount::open_path(upper)?;
+        // Where it cannot write its work directory the kernel mounts read-only and says nothing.
+        if mount::is_read_only(root.as_fd())? {
+            return Err(CallError::path("mkdirat", &work.join("work"))(Errno::EACCES).into());
+        }
+        self.root = Some(root);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! From what is asked for to the operations that make it true: pure.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::op::{Capability, FileSystem, Namespace, Op};
 use super::probe::{Host, Rooting};
@@ -279,11 +279,11 @@ fn check_command(command: &Command) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn check_absolute(path: &PathBuf) -> Result<(), PlanError> {
+fn check_absolute(path: &Path) -> Result<(), PlanError> {
     if path.is_absolute() {
         Ok(())
     } else {
-        Err(PlanError::Relative(path.clone()))
+        Err(PlanError::Relative(path.to_owned()))
     }
 }
 

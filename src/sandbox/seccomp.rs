@@ -95,7 +95,7 @@ const DENIED_HERE: &[c_long] = &[
 const DENIED_HERE: &[c_long] = &[];
 
 /// Calls that do not exist here, so that libraries take the older way, which the filter sees
-/// through: it cannot follow pointers (clone3's flags), nor io_uring's ring.
+/// through: it cannot follow pointers (the flags of `clone3`), nor the ring of `io_uring`.
 const ABSENT: &[c_long] = &[
     libc::SYS_clone3,
     libc::SYS_io_uring_setup,
@@ -118,16 +118,19 @@ const PRETENDED: &[c_long] = &[
     libc::SYS_setfsgid,
     libc::SYS_setgroups,
     libc::SYS_capset,
-    libc::SYS_setxattr,
-    libc::SYS_lsetxattr,
-    libc::SYS_fsetxattr,
-    SYS_SETXATTRAT,
     libc::SYS_sync,
     libc::SYS_syncfs,
     libc::SYS_fsync,
     libc::SYS_fdatasync,
     libc::SYS_msync,
     libc::SYS_sync_file_range,
+];
+/// Extended attributes of files, and what is kept in them.
+const ATTRIBUTES: &[c_long] = &[
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    SYS_SETXATTRAT,
 ];
 #[cfg(target_arch = "x86_64")]
 const PRETENDED_HERE: &[c_long] = &[libc::SYS_chown, libc::SYS_lchown];
@@ -154,6 +157,9 @@ pub(super) fn filter(privileges: Privileges) -> Vec<sock_filter> {
         Privileges::Prepare => {
             rules.extend(always(PRETENDED, Verdict::Errno(0)));
             rules.extend(always(PRETENDED_HERE, Verdict::Errno(0)));
+            // Not pretended: `cp -p` sets a mode as an access control list, which is an extended
+            // attribute, and goes on to chmod only if there are none.
+            rules.extend(always(ATTRIBUTES, Verdict::Errno(ENOTSUP)));
             rules.extend(device_nodes(0));
         }
     }
@@ -165,14 +171,8 @@ fn build() -> Vec<Rule> {
     let mut rules = device_nodes(EPERM);
     // cp, tar and install go on without extended attributes; a build that sets some, among them
     // those that overlayfs acts on, would not be the same everywhere.
-    let attributes = [
-        libc::SYS_setxattr,
-        libc::SYS_lsetxattr,
-        libc::SYS_fsetxattr,
-        SYS_SETXATTRAT,
-        SYS_FILE_SETATTR,
-    ];
-    rules.extend(always(&attributes, Verdict::Errno(ENOTSUP)));
+    rules.extend(always(ATTRIBUTES, Verdict::Errno(ENOTSUP)));
+    rules.extend(always(&[SYS_FILE_SETATTR], Verdict::Errno(ENOTSUP)));
     // Its mode is behind a pointer; libraries fall back to openat.
     rules.extend(always(&[libc::SYS_openat2], Verdict::Errno(ENOSYS)));
     rules.extend(always(&[libc::SYS_chroot], Verdict::Errno(EPERM)));
@@ -231,7 +231,7 @@ fn terminal_control() -> Rule {
         libc::SYS_ioctl,
         [
             request(libc::TIOCSTI),
-            request(u64::from(libc::TIOCLINUX)),
+            request(libc::TIOCLINUX),
             request(libc::TIOCSETD),
         ],
     )

@@ -181,6 +181,13 @@ pub fn pivot_into(root: BorrowedFd<'_>) -> Result<(), CallError> {
     nix::unistd::chdir("/").map_err(CallError::new("chdir", "/"))
 }
 
+/// Whether the mount that `fd` is on is read-only, as a whole file system or as this mount.
+pub fn is_read_only(fd: BorrowedFd<'_>) -> Result<bool, CallError> {
+    use nix::sys::statvfs::{FsFlags, fstatvfs};
+    let found = fstatvfs(fd).map_err(CallError::new("fstatvfs", fd.as_raw_fd()))?;
+    Ok(found.flags().contains(FsFlags::ST_RDONLY))
+}
+
 /// Opens a path without any right to read or write what is there: to be mounted on or from.
 pub fn open_path(path: &Path) -> Result<OwnedFd, CallError> {
     use nix::fcntl::{OFlag, open};

@@ -43,7 +43,7 @@ pub enum DebError {
 
 /// A package that has been opened: its control files, by name, and where its data are.
 #[derive(Debug)]
-pub struct Deb {
+pub(super) struct Deb {
     control: BTreeMap<String, Vec<u8>>,
     file: File,
     data: (u64, u64),
@@ -51,7 +51,7 @@ pub struct Deb {
 
 impl Deb {
     /// Opens a package and reads its control files.
-    pub fn open(path: &Path) -> Result<Self, DebError> {
+    pub(super) fn open(path: &Path) -> Result<Self, DebError> {
         let mut file = sysfs::open(path)?;
         let length = file.metadata()?.len();
         let mut magic = [0; 8];
@@ -79,7 +79,7 @@ impl Deb {
     }
 
     /// The text of `control`, if it is that of this package, version and architecture.
-    pub fn check(&self, name: &str, version: &str, arch: &str) -> Result<&str, DebError> {
+    pub(super) fn check(&self, name: &str, version: &str, arch: &str) -> Result<&str, DebError> {
         let text = self.control.get("control");
         let text = text.and_then(|bytes| std::str::from_utf8(bytes).ok());
         let text = text.ok_or(DebError::Form("it has no control file"))?;
@@ -103,7 +103,7 @@ impl Deb {
     }
 
     /// The data, decompressed, and the control files.
-    pub fn into_parts(
+    pub(super) fn into_parts(
         mut self,
     ) -> Result<(Box<dyn Read + Send>, BTreeMap<String, Vec<u8>>), DebError> {
         let (start, size) = self.data;
@@ -113,7 +113,7 @@ impl Deb {
     }
 
     /// How many bytes the compressed data take.
-    pub fn data_size(&self) -> u64 {
+    pub(super) fn data_size(&self) -> u64 {
         self.data.1
     }
 }

@@ -13,42 +13,42 @@ use super::deb822;
 
 /// A package whose files are in place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unpacked {
+pub(super) struct Unpacked {
     /// Its name.
-    pub name: String,
+    pub(super) name: String,
     /// Its architecture, or `all`.
-    pub arch: String,
+    pub(super) arch: String,
     /// Its control files: `control`, `md5sums`, `postinst` …
-    pub control: BTreeMap<String, Vec<u8>>,
+    pub(super) control: BTreeMap<String, Vec<u8>>,
     /// Its files and directories, from the root and without a leading slash.
-    pub paths: Vec<String>,
+    pub(super) paths: Vec<String>,
 }
 
 /// The database's changeable files, as they are before the packages are added.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Before {
+pub(super) struct Before {
     /// `status`.
-    pub status: String,
+    pub(super) status: String,
     /// `triggers/File`.
-    pub file_triggers: String,
+    pub(super) file_triggers: String,
     /// `triggers/<name>`, by name.
-    pub named_triggers: BTreeMap<String, String>,
+    pub(super) named_triggers: BTreeMap<String, String>,
 }
 
 /// A file of the database: its path below `/var/lib/dpkg`, its content, whether it is a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DatabaseFile {
+pub(super) struct DatabaseFile {
     /// Below `/var/lib/dpkg`.
-    pub path: String,
+    pub(super) path: String,
     /// What is in it.
-    pub content: Vec<u8>,
+    pub(super) content: Vec<u8>,
     /// Whether it is executable.
-    pub program: bool,
+    pub(super) program: bool,
 }
 
 impl Unpacked {
     /// `libc6:amd64` for what can be installed for several architectures at once, else `dpkg`.
-    pub fn qualified(&self) -> String {
+    pub(super) fn qualified(&self) -> String {
         let same = self.field("Multi-Arch") == Some("same");
         if same {
             format!("{}:{}", self.name, self.arch)
@@ -58,14 +58,14 @@ impl Unpacked {
     }
 
     /// The configuration files, from the root and without a leading slash.
-    pub fn conffiles(&self) -> Vec<&str> {
+    pub(super) fn conffiles(&self) -> Vec<&str> {
         let lines = self.text("conffiles").lines().map(str::trim);
         // A line may begin with a flag: `remove-on-upgrade /etc/x` names no file of the package.
         lines.filter_map(|line| line.strip_prefix('/')).collect()
     }
 
     /// Whether there is a maintainer script of this name.
-    pub fn has(&self, control_file: &str) -> bool {
+    pub(super) fn has(&self, control_file: &str) -> bool {
         self.control.contains_key(control_file)
     }
 
@@ -108,7 +108,7 @@ impl<'a> Interest<'a> {
 }
 
 /// The files of the database, once `packages` are unpacked on top of `before`.
-pub fn unpacked(before: &Before, packages: &[Unpacked]) -> Vec<DatabaseFile> {
+pub(super) fn unpacked(before: &Before, packages: &[Unpacked]) -> Vec<DatabaseFile> {
     let mut files = Vec::new();
     let mut file = |path: String, content: Vec<u8>, program| {
         files.push(DatabaseFile {

@@ -6,6 +6,7 @@ use super::DebianError;
 use super::index::{self, Record};
 use super::resolve::Universe;
 use crate::model::{Arch, Hasher, Sha256};
+use crate::net::Download;
 use crate::rootfs::manifest::{Debian, Manifest};
 
 /// Counted up whenever the same packages would become other layers.
@@ -26,6 +27,18 @@ pub(super) struct Pick {
     pub(super) size: u64,
     /// Its digest.
     pub(super) sha256: Sha256,
+}
+
+impl Pick {
+    /// How to get it.
+    pub(super) fn download(&self, mirror: &str) -> Download {
+        Download {
+            what: format!("the package {} {}", self.name, self.version),
+            urls: vec![format!("{mirror}/{}", self.filename)],
+            digest: self.sha256,
+            size: Some(self.size),
+        }
+    }
 }
 
 /// The packages of a stack, each list in the order in which they can be configured.
@@ -114,7 +127,7 @@ pub(super) fn digest(manifest: &Manifest, arch: Arch, layers: &[&[Pick]]) -> Sha
 }
 
 /// What identifies a stack on this host before it is known which packages it has.
-pub(super) fn key(manifest: &Manifest, arch: Arch) -> Sha256 {
+pub(in crate::rootfs) fn key(manifest: &Manifest, arch: Arch) -> Sha256 {
     let manifest = manifest.digest();
     Sha256::of(format!("debian {BOOTSTRAP_REVISION} {arch} {manifest}").as_bytes())
 }

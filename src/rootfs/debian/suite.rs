@@ -95,13 +95,11 @@ fn download(
     path: &str,
     mirror: &str,
 ) -> Result<Download, DebianError> {
-    let (digest, size) = release
-        .file(path)
-        .map_err(|source| DebianError::Release {
-            suite: suite.to_owned(),
-            url: format!("{mirror}/dists/{suite}/InRelease"),
-            source,
-        })?;
+    let (digest, size) = release.file(path).map_err(|source| DebianError::Release {
+        suite: suite.to_owned(),
+        url: format!("{mirror}/dists/{suite}/InRelease"),
+        source,
+    })?;
     let dir = format!("{mirror}/dists/{suite}");
     let mut urls = Vec::new();
     if let Some((folder, _)) = path.rsplit_once('/').filter(|_| release.by_hash) {
