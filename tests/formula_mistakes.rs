@@ -289,3 +289,67 @@ fn what_was_asked_for_and_is_not_there() {
     );
     insta::assert_snapshot!("refused", asked("thing-2.0", "plain", "debian-11"));
 }
+
+#[test]
+fn files_made_to_break_the_reader_are_told_as_mistakes() {
+    let nested = format!("x = {}", "[".repeat(100_000));
+    let table = [
+        ("empty", String::new()),
+        ("cut short", "kind = ".to_owned()),
+        ("cut short in a string", "kind = \"é".to_owned()),
+        (
+            "with carriage returns",
+            "schema = 1\r\nkind = ü\r\n".to_owned(),
+        ),
+        ("nested without end", nested),
+        (
+            "with a huge number",
+            "schema = 99999999999999999999999\n".to_owned(),
+        ),
+        (
+            "with a NUL",
+            "schema = 1\nname = \"a\\u0000b\"\n".to_owned(),
+        ),
+        ("with an array as table", "common = [[[]]]\n".to_owned()),
+    ];
+    for (what, text) in table {
+        for file in ["thing.toml", "thing.versions.toml"] {
+            let mut files = good();
+            files.retain(|(path, _)| *path != file);
+            files.push((file, text.clone()));
+            let said = load(&files).map(|_| ()).expect_err(what);
+            assert!(said.contains(file), "{what}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_directory_may_hold_other_things_and_traps_are_refused() {
+    use std::os::unix::fs::symlink;
+
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let at = |path: &str| dir.path().join(path);
+    for (path, text) in good() {
+        fs::create_dir_all(at(path).parent().expect("below the directory")).expect("mkdir");
+        fs::write(at(path), text).expect("write");
+    }
+    fs::write(at("README.md"), "# Ours\n").expect("write");
+    fs::create_dir(at("target")).expect("mkdir");
+    symlink(dir.path(), at("target/round")).expect("symlink");
+    fs::write(at("thing/.generate.sh.swp"), "x").expect("write");
+    Catalog::load(Some(dir.path())).expect("what is no formula's is left alone");
+
+    let refused = |path: &str| {
+        let error = Catalog::load(Some(dir.path())).expect_err(path);
+        assert!(matches!(error, FormulaError::Directory { .. }), "{error:?}");
+        assert!(error.to_string().contains(path), "{error}");
+        fs::remove_file(at(path)).expect("remove");
+    };
+    symlink(dir.path(), at("thing/round")).expect("symlink");
+    refused("thing/round");
+    symlink("/dev/zero", at("thing/endless")).expect("symlink");
+    refused("thing/endless");
+    let huge = fs::File::create(at("thing/huge")).expect("create");
+    huge.set_len(1 << 40).expect("a sparse file");
+    refused("thing/huge");
+}

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use crate::model::{FormulaName, FormulaRef, StackName, nearest};
 
-use super::check::{self, Formula, Texts};
+use super::check::{self, Texts};
 use super::error::{FormulaError, Sheet, did_you_mean};
 use super::recipe::{FileContent, Recipe};
+use super::resolve::Formula;
 use super::series::PLAIN;
 use super::tree::{self, Entry, Tree};
 

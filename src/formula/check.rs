@@ -1,26 +1,15 @@
 //! Makes a formula of its two files, or says everything that is wrong with them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use crate::model::{FormulaName, FormulaRef, GuestPath, Kind, Link, StackName, Version, nearest};
+use crate::model::{FormulaName, GuestPath, Kind, nearest};
 
-use super::error::{FormulaError, Problem, Sheet, did_you_mean};
+use super::error::{Problem, Sheet, did_you_mean};
 use super::lines::{self, Release};
-use super::placeholder::{List, Template};
 use super::raw::{self, RawFormula, RawPart, Text};
-use super::recipe::{Check, FileContent, Recipe, Step};
-use super::series::{self, Arg, Options, PLAIN, Series, Surroundings};
-
-/// How a piece of software is built, and its versions.
-#[derive(Debug, Clone)]
-pub struct Formula {
-    name: FormulaName,
-    kind: Kind,
-    prefix: GuestPath,
-    pub(super) series: Vec<Series>,
-    pub(super) releases: Vec<Release>,
-    files: Vec<FileContent>,
-}
+use super::recipe::FileContent;
+use super::resolve::Formula;
+use super::series::{self, Series, Surroundings};
 
 /// The texts that make a formula.
 pub(super) struct Texts<'a> {
@@ -38,32 +27,20 @@ pub(super) struct Texts<'a> {
 /// to go on with.
 pub(super) fn check(texts: &Texts<'_>, own: &mut Sheet, table: &mut Sheet) -> Option<Formula> {
     let raw = raw::read_formula(own);
-    let raw_versions = if texts.has_versions {
-        raw::read_versions(table)
-    } else {
-        let span = raw.as_ref().and_then(|raw| Some(raw.name.as_ref()?.span()));
-        own.problem(
-            span.unwrap_or(0..0),
-            "no versions",
-            format!(
-                "`{0}` has no versions: {0}.versions.toml is missing",
-                texts.name
-            ),
-            None,
-        );
-        None
-    };
+    let raw_versions = texts.has_versions.then(|| raw::read_versions(table));
+    if raw_versions.is_none() {
+        note_no_versions(texts.name, raw.as_ref(), own);
+    }
+    let raw_versions = raw_versions.flatten();
     let flavours = raw_versions.as_ref().map(|raw| {
         let flavours = raw.flavours.iter();
         flavours
             .map(|f| f.name.get_ref().clone())
             .collect::<Vec<_>>()
     });
-    for flavour in raw_versions.iter().flat_map(|raw| &raw.flavours) {
-        if !series::is_word(flavour.name.get_ref()) {
-            let message = format!("`{}` cannot name a source", flavour.name.get_ref());
-            table.problem(flavour.name.span(), "not a name", message, None);
-        }
+    for path in texts.files.keys().filter(|p| p.starts_with("patches/")) {
+        let message = format!("the helper file `{path}` lies where the build finds its patches");
+        own.problem(0..0, "misplaced helper file", message, None);
     }
     let around = Surroundings {
         flavours: flavours.as_deref(),
@@ -80,20 +57,7 @@ pub(super) fn check(texts: &Texts<'_>, own: &mut Sheet, table: &mut Sheet) -> Op
     let prefix = (raw.prefix.as_ref()).and_then(|prefix| check_prefix(prefix, own));
     let series = check_series(&raw, &around, own);
     let releases = releases.unwrap_or_default();
-    for release in &releases {
-        if !series.iter().any(|s| s.versions.contains(&release.version)) && !series.is_empty() {
-            let ranges: Vec<String> = series.iter().map(|s| s.versions.to_string()).collect();
-            table.problem(
-                release.span.clone(),
-                "in no series",
-                format!(
-                    "no series of `{}` is for version {}",
-                    texts.name, release.version
-                ),
-                Some(format!("the series are for {}", ranges.join(" · "))),
-            );
-        }
-    }
+    note_homeless(&releases, &series, table);
     // What is wrong is on the sheets, and nobody gets a catalog with a mistake in it. The rest
     // is kept for the checks that look at all formulae together.
     Some(Formula {
@@ -104,6 +68,32 @@ pub(super) fn check(texts: &Texts<'_>, own: &mut Sheet, table: &mut Sheet) -> Op
         releases,
         files: texts.files.values().cloned().collect(),
     })
+}
+
+fn note_no_versions(name: &FormulaName, raw: Option<&RawFormula>, sheet: &mut Sheet) {
+    let named = raw.and_then(|raw| raw.name.as_ref());
+    sheet.problem(
+        named.map_or(0..0, Text::span),
+        "no versions",
+        format!("`{name}` has no versions: {name}.versions.toml is missing"),
+        None,
+    );
+}
+
+/// Notes the releases that no series is for.
+fn note_homeless(releases: &[Release], series: &[Series], sheet: &mut Sheet) {
+    let ranges: Vec<String> = series.iter().map(|s| s.versions.to_string()).collect();
+    for release in releases {
+        let has_home = series.iter().any(|s| s.versions.contains(&release.version));
+        if !has_home && !series.is_empty() {
+            sheet.problem(
+                release.span.clone(),
+                "in no series",
+                format!("no series is for version {}", release.version),
+                Some(format!("the series are for {}", ranges.join(" · "))),
+            );
+        }
+    }
 }
 
 fn check_series(raw: &RawFormula, around: &Surroundings<'_>, sheet: &mut Sheet) -> Vec<Series> {
@@ -211,179 +201,6 @@ fn check_prefix(text: &Text, sheet: &mut Sheet) -> Option<GuestPath> {
         return None;
     }
     prefix.ok()
-}
-
-impl Formula {
-    /// What it is called.
-    pub fn name(&self) -> &FormulaName {
-        &self.name
-    }
-
-    /// What it makes.
-    pub fn kind(&self) -> Kind {
-        self.kind
-    }
-
-    /// Where it installs to.
-    pub fn prefix(&self) -> &GuestPath {
-        &self.prefix
-    }
-
-    /// The versions it can build, in order.
-    pub fn versions(&self) -> impl Iterator<Item = &Version> {
-        self.releases.iter().map(|release| &release.version)
-    }
-
-    /// The profiles that a version can be built with, in order; `plain` is always among them.
-    pub fn profiles(&self, version: &Version) -> Result<Vec<String>, FormulaError> {
-        let (_, series) = self.find(version)?;
-        let mut names: BTreeSet<String> = series.profiles.keys().cloned().collect();
-        names.insert(PLAIN.to_owned());
-        Ok(names.into_iter().collect())
-    }
-
-    /// How `version` is built with `profile` on `stack`.
-    pub fn recipe(
-        &self,
-        version: &Version,
-        profile: &str,
-        stack: &StackName,
-    ) -> Result<Recipe, FormulaError> {
-        let (release, series) = self.find(version)?;
-        let reference = FormulaRef::new(self.name.clone(), release.version.clone());
-        let refusal = series.refuse.iter().find(|r| r.stacks.contains(stack));
-        if let Some(refusal) = refusal {
-            return Err(FormulaError::Refused {
-                reference: Box::new(reference),
-                stack: stack.clone(),
-                why: refusal.why.clone(),
-            });
-        }
-        let known = self.profiles(version)?;
-        if !known.iter().any(|name| name == profile) {
-            let near = nearest(profile, known.iter().map(String::as_str));
-            return Err(FormulaError::UnknownProfile {
-                reference: Box::new(reference),
-                profile: profile.to_owned(),
-                nearest: near.map(str::to_owned),
-                known,
-            });
-        }
-        let options = [Some(&series.options), series.profiles.get(profile)];
-        let options: Vec<&Options> = options.into_iter().flatten().collect();
-        Ok(self.assemble(reference, profile, release, series, &options))
-    }
-
-    fn assemble(
-        &self,
-        reference: FormulaRef,
-        profile: &str,
-        release: &Release,
-        series: &Series,
-        options: &[&Options],
-    ) -> Recipe {
-        let spliced = |run: &[Arg]| splice(run, options, &series.modules);
-        let for_version = |template: &Template| {
-            let filled = template.fill_version(&release.version);
-            filled.expect("only the version stands in what describes the prefix")
-        };
-        let steps = series.steps.iter().map(|step| Step {
-            name: step.name.clone(),
-            run: spliced(&step.run),
-            cwd: step.cwd.clone(),
-            env: step.env.clone(),
-            only: step.only.clone(),
-        });
-        let checks = series.checks.iter().map(|check| Check {
-            name: check.name.clone(),
-            run: spliced(&check.run),
-            moved: check.moved,
-        });
-        let links = series.links.iter().map(|(path, to)| Link {
-            path: for_version(path),
-            to: for_version(to),
-        });
-        let prune = series.prune.iter().map(|glob| {
-            let glob = for_version(glob).parse();
-            glob.expect("digits and dots make no glob invalid that was valid with others")
-        });
-        Recipe {
-            kind: self.kind,
-            profile: profile.to_owned(),
-            prefix: self.prefix.clone(),
-            released: release.released,
-            sources: release.sources.clone(),
-            dependencies: series
-                .dependencies
-                .iter()
-                .map(|dependency| dependency.get_ref().clone())
-                .collect(),
-            patches: series.patches.clone(),
-            files: self.files.clone(),
-            env: options
-                .iter()
-                .flat_map(|options| options.env.clone())
-                .collect(),
-            steps: steps.collect(),
-            prune: prune.collect(),
-            links: links.collect(),
-            checks: checks.collect(),
-            modules: series.modules.clone(),
-            network: series.network,
-            reference,
-        }
-    }
-
-    /// The release called exactly `version`, and its series: `3.9` does not mean `3.9.0`.
-    fn find(&self, version: &Version) -> Result<(&Release, &Series), FormulaError> {
-        let found = self.releases.iter().find_map(|release| {
-            if release.version.as_str() != version.as_str() {
-                return None;
-            }
-            Some((release, self.series_of(release)?))
-        });
-        found.ok_or_else(|| FormulaError::UnknownVersion {
-            reference: Box::new(FormulaRef::new(self.name.clone(), version.clone())),
-            known: self.versions().cloned().collect(),
-            nearest: self.nearest_version(version).cloned(),
-        })
-    }
-
-    /// The first series that is for this release.
-    pub(super) fn series_of(&self, release: &Release) -> Option<&Series> {
-        let mut series = self.series.iter();
-        series.find(|series| series.versions.contains(&release.version))
-    }
-
-    /// The newest version that begins with the same two numbers, else what looks most alike.
-    fn nearest_version(&self, version: &Version) -> Option<&Version> {
-        let first = &version.numbers()[..version.numbers().len().min(2)];
-        let alike = |known: &&Version| known.numbers().starts_with(first);
-        self.versions().filter(alike).last().or_else(|| {
-            let known = self.versions().map(Version::as_str);
-            let near = nearest(version.as_str(), known)?;
-            self.versions().find(|known| known.as_str() == near)
-        })
-    }
-}
-
-/// Puts the lists in the place of the arguments that stand for them.
-fn splice(run: &[Arg], options: &[&Options], modules: &[String]) -> Vec<Template> {
-    let mut argv = Vec::new();
-    for arg in run {
-        match arg {
-            Arg::Text(template) => argv.push(template.clone()),
-            Arg::List(List::Modules) => argv.extend(modules.iter().map(|m| Template::literal(m))),
-            Arg::List(List::Configure) => {
-                argv.extend(options.iter().flat_map(|o| &o.configure).cloned());
-            }
-            Arg::List(List::Make) => argv.extend(options.iter().flat_map(|o| &o.make).cloned()),
-            Arg::List(List::Install) => {
-                argv.extend(options.iter().flat_map(|o| &o.install).cloned());
-            }
-        }
-    }
-    argv
 }
 
 /// The mistakes of several sheets, file by file.

@@ -26,6 +26,12 @@ pub(super) struct Release {
 /// The releases of a file, in the order of their versions.
 pub(super) fn check(raw: &RawVersions, sheet: &mut Sheet) -> Vec<Release> {
     check_schema(raw.schema.as_ref(), sheet);
+    for RawFlavour { name, .. } in &raw.flavours {
+        if !super::series::is_word(name.get_ref()) {
+            let message = format!("`{}` cannot name a source", name.get_ref());
+            sheet.problem(name.span(), "not a name", message, None);
+        }
+    }
     for pattern in raw.flavours.iter().flat_map(|flavour| &flavour.urls) {
         if let Err(wrong) = url::check(pattern.get_ref()) {
             sheet.wrong(pattern, wrong);

@@ -16,13 +16,14 @@ mod placeholder;
 mod raw;
 mod reader;
 mod recipe;
+mod resolve;
 mod series;
 mod strings;
 mod tree;
 mod url;
 
 pub use catalog::Catalog;
-pub use check::Formula;
 pub use error::{FormulaError, Problem};
-pub use placeholder::{List, PathTemplate, Placeholder, Template, Values};
+pub use placeholder::{PathTemplate, Placeholder, Template, Values};
 pub use recipe::{Check, FileContent, Recipe, Source, Step};
+pub use resolve::Formula;

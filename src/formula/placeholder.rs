@@ -30,7 +30,7 @@ pub enum Placeholder {
 
 /// A list of strings that takes the place of an argument: `{configure}` and its kin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum List {
+pub(super) enum List {
     /// `{configure}`.
     Configure,
     /// `{make}`.

@@ -179,7 +179,7 @@ impl Checker<'_> {
     fn env(&mut self, raw: &[(Text, Text)]) -> BTreeMap<String, Template> {
         let mut env = BTreeMap::new();
         for (name, value) in raw {
-            if name.get_ref().is_empty() || name.get_ref().contains(['=', '\0']) {
+            if !is_variable(name.get_ref()) {
                 let message = format!("`{}` cannot name a variable", name.get_ref());
                 self.sheet
                     .problem(name.span(), "not a variable's name", message, None);
@@ -384,6 +384,12 @@ fn check_dependencies(raw: &[Text], sheet: &mut Sheet) -> Vec<Spanned<FormulaRef
         dependencies.push(Spanned::new(text.span(), reference));
     }
     dependencies
+}
+
+/// Whether a shell can set a variable of this name.
+fn is_variable(name: &str) -> bool {
+    let first = |c: char| c.is_ascii_alphabetic() || c == '_';
+    name.starts_with(first) && name.chars().all(|c| first(c) || c.is_ascii_digit())
 }
 
 /// Whether `text` is a name such as `optimized` or `tgz`.

@@ -14,6 +14,13 @@ use super::error::FormulaError;
 static FORMULAE: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/formulae");
 static PATCHES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/patches");
 
+/// Where patches lie in the tree.
+const PATCHES_DIR: &str = "patches";
+/// Of helper files and patches.
+const MAX_DEPTH: u8 = 16;
+/// Of any file, in bytes. No formula comes near it.
+const MAX_SIZE: u64 = 16 << 20;
+
 /// A file: what messages call it, and what is in it.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
@@ -30,7 +37,7 @@ pub(super) fn load(extra_dir: Option<&Path>) -> Result<Tree, FormulaError> {
     add_built_in(&FORMULAE, "", "formulae/", &mut tree);
     add_built_in(&PATCHES, "patches/", "", &mut tree);
     if let Some(dir) = extra_dir {
-        add_directory(dir, "", &mut tree)?;
+        add_directory(dir, &mut tree)?;
     }
     Ok(tree)
 }
@@ -54,39 +61,93 @@ fn add_built_in(dir: &Dir<'static>, below: &str, shown: &str, tree: &mut Tree) {
     }
 }
 
-fn add_directory(dir: &Path, below: &str, tree: &mut Tree) -> Result<(), FormulaError> {
-    let entries = fs::read_dir(dir).map_err(FsError::new("opendir", dir))?;
-    for entry in entries {
-        let entry = entry.map_err(FsError::new("readdir", dir))?;
-        let path: PathBuf = entry.path();
-        let Ok(name) = entry.file_name().into_string() else {
-            let why = "its name is not UTF-8";
-            return Err(FormulaError::Directory { path, why });
-        };
-        if is_litter(&name) {
-            continue;
-        }
-        let relative = format!("{below}{name}");
-        // Follows symlinks: the directory is the caller's own.
+/// Adds the formula files of `dir`, then the directories that belong to formulae. Others are left
+/// alone: a directory of formulae may well be a whole repository.
+fn add_directory(dir: &Path, tree: &mut Tree) -> Result<(), FormulaError> {
+    let (mut files, mut directories) = (Vec::new(), Vec::new());
+    for (name, path) in list(dir)? {
+        // Files may be symlinks: the directory is the caller's own.
         let kind = fs::metadata(&path).map_err(FsError::new("stat", &path))?;
         if kind.is_dir() {
-            if below.matches('/').count() > 16 {
-                let why = "it is nested too deeply";
-                return Err(FormulaError::Directory { path, why });
-            }
-            add_directory(&path, &format!("{relative}/"), tree)?;
-        } else if kind.is_file() {
-            let entry = Entry {
-                shown: path.display().to_string(),
-                bytes: Cow::Owned(sysfs::read(&path)?),
-            };
-            tree.insert(relative, entry);
-        } else {
-            let why = "it is neither a file nor a directory";
-            return Err(FormulaError::Directory { path, why });
+            directories.push((name, path));
+        } else if is_toml(&name) {
+            files.push((name, path));
+        }
+    }
+    for (name, path) in files {
+        tree.insert(name, read(&path)?);
+    }
+    for (name, path) in directories {
+        if name == PATCHES_DIR || tree.contains_key(&format!("{name}.toml")) {
+            add_below(&path, &format!("{name}/"), 0, tree)?;
         }
     }
     Ok(())
+}
+
+/// Adds everything below a directory that belongs to a formula.
+fn add_below(dir: &Path, below: &str, depth: u8, tree: &mut Tree) -> Result<(), FormulaError> {
+    for (name, path) in list(dir)? {
+        let unusable = |why| FormulaError::Directory {
+            path: path.clone(),
+            why,
+        };
+        let relative = format!("{below}{name}");
+        let kind = fs::symlink_metadata(&path).map_err(FsError::new("lstat", &path))?;
+        if kind.is_dir() {
+            if depth == MAX_DEPTH {
+                return Err(unusable("it is nested too deeply"));
+            }
+            add_below(&path, &format!("{relative}/"), depth + 1, tree)?;
+        } else if kind.is_symlink() && path.is_dir() {
+            // It could lead back to where it is.
+            return Err(unusable("it is a symlink to a directory"));
+        } else {
+            tree.insert(relative, read(&path)?);
+        }
+    }
+    Ok(())
+}
+
+/// What is in a directory, without litter.
+fn list(dir: &Path) -> Result<Vec<(String, PathBuf)>, FormulaError> {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(dir).map_err(FsError::new("opendir", dir))? {
+        let entry = entry.map_err(FsError::new("readdir", dir))?;
+        let path = entry.path();
+        match entry.file_name().into_string() {
+            Ok(name) if is_litter(&name) => {}
+            Ok(name) => entries.push((name, path)),
+            Err(_) => {
+                let why = "its name is not UTF-8";
+                return Err(FormulaError::Directory { path, why });
+            }
+        }
+    }
+    Ok(entries)
+}
+
+fn read(path: &Path) -> Result<Entry, FormulaError> {
+    let unusable = |why| FormulaError::Directory {
+        path: path.to_owned(),
+        why,
+    };
+    let kind = fs::metadata(path).map_err(FsError::new("stat", path))?;
+    if !kind.is_file() {
+        // Opening a FIFO could wait forever.
+        return Err(unusable("it is neither a file nor a directory"));
+    }
+    if kind.len() > MAX_SIZE {
+        return Err(unusable("it is larger than 16 MiB"));
+    }
+    Ok(Entry {
+        shown: path.display().to_string(),
+        bytes: Cow::Owned(sysfs::read(path)?),
+    })
+}
+
+fn is_toml(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|e| e == "toml")
 }
 
 /// What editors and Python leave behind. It would change build ids for no reason.
