@@ -2,8 +2,8 @@
 //! without Docker and without root.
 #![deny(unsafe_code)]
 
-pub mod artifact;
 pub mod archive;
+pub mod artifact;
 pub mod model;
 pub mod net;
 pub mod sandbox;
