@@ -260,6 +260,8 @@ fn is_opaque(dir: &Path) -> Result<bool, FsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::artifact::testing;
+    use nix::fcntl::ResolveFlag;
     use std::os::unix::fs::symlink;
 
     struct Layers(tempfile::TempDir, Vec<PathBuf>);
@@ -402,5 +404,27 @@ mod tests {
         );
         assert_eq!(found(&image, "/app/.heroku/none"), None);
         assert_eq!(found(&image, "/bin/python"), None);
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(100))]
+
+        /// What is said of one layer is what the kernel says with the layer as its root.
+        #[test]
+        fn links_are_followed_as_the_kernel_follows_them(
+            entries in testing::entries(),
+            to in testing::target(),
+        ) {
+            let dir = testing::tree(&entries);
+            let image = Image::new(&[dir.path().to_owned()]);
+            let found = match image.find(Path::new(&to)).expect("no error") {
+                Found::File { guest, .. } | Found::Directory { guest, .. } => Some(guest),
+                Found::Nothing => None,
+            };
+            let how = ResolveFlag::RESOLVE_IN_ROOT;
+            let said = testing::kernel(dir.path(), Path::new(&to), how);
+            let said = said.ok().map(|path| Path::new("/").join(path));
+            proptest::prop_assert_eq!(found, said);
+        }
     }
 }

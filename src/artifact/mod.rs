@@ -11,3 +11,6 @@ pub mod record;
 pub mod rules;
 pub mod scan;
 pub mod tree;
+
+#[cfg(test)]
+mod testing;

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstatat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
@@ -210,15 +210,9 @@ pub fn relink(prefix: &Path, guest: &GuestPath) -> Result<Vec<PathBuf>, PrefixEr
         let dir = parent_of(prefix, path.parent().unwrap_or(Path::new("")))?;
         let name = path.file_name().unwrap_or_default();
         let whole = prefix.join(path);
-        // A second link beside, renamed over the first: a kill in between loses nothing.
-        let mut beside = name.to_owned();
-        beside.push(".relink");
-        symlinkat(relative.as_path(), &dir, beside.as_os_str())
-            .map_err(FsError::new("symlink", &whole))?;
-        nix::fcntl::renameat(&dir, beside.as_os_str(), &dir, name)
-            .map_err(FsError::new("rename", &whole))?;
-        let now = readlinkat(&dir, name).map_err(FsError::new("readlink", &whole))?;
-        debug_assert_eq!(now.as_os_str(), relative.as_os_str());
+        // No need to be atomic: a prefix that is still being put in order is lost with its scratch.
+        unlinkat(&dir, name, UnlinkatFlags::NoRemoveDir).map_err(FsError::new("unlink", &whole))?;
+        symlinkat(relative.as_path(), &dir, name).map_err(FsError::new("symlink", &whole))?;
         changed.push(path.clone());
     }
     Ok(changed)

@@ -179,12 +179,10 @@ pub(super) fn place_of(tree: &Tree, from: &Path, to: &Path) -> Place {
     let mut at = from.to_owned();
     let mut links = 0;
     let mut left: VecDeque<OsString> = VecDeque::new();
-    let mut queue = |left: &mut VecDeque<OsString>, path: &Path| {
-        links += 1;
+    let queue = |left: &mut VecDeque<OsString>, path: &Path| {
         for component in path.components().rev() {
             left.push_front(component.as_os_str().to_owned());
         }
-        links <= LINK_LIMIT
     };
     queue(&mut left, to);
     while let Some(name) = left.pop_front() {
@@ -202,9 +200,11 @@ pub(super) fn place_of(tree: &Tree, from: &Path, to: &Path) -> Place {
         let next = at.join(&name);
         match tree.get(&next).map(|node| &node.kind) {
             Some(Kind::Link(target)) => {
-                if !queue(&mut left, Path::new(target)) {
+                links += 1;
+                if links > LINK_LIMIT {
                     return Place::Loop;
                 }
+                queue(&mut left, Path::new(target));
             }
             Some(Kind::Directory) => at = next,
             Some(_) if left.is_empty() => at = next,
@@ -217,6 +217,9 @@ pub(super) fn place_of(tree: &Tree, from: &Path, to: &Path) -> Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::artifact::testing;
+    use nix::errno::Errno;
+    use nix::fcntl::ResolveFlag;
     use std::fs;
     use std::os::unix::ffi::OsStrExt as _;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -337,5 +340,29 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].breach, Breach::Empty);
         assert!(rules(&dir.path().join("none")).is_err());
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(100))]
+
+        /// What is said without the kernel is what the kernel says.
+        #[test]
+        fn links_are_followed_as_the_kernel_follows_them(
+            entries in testing::entries(),
+            to in testing::target(),
+        ) {
+            let dir = testing::tree(&entries);
+            let tree = Tree::read(dir.path()).expect("a tree");
+            let found = place_of(&tree, Path::new(""), Path::new(&to));
+            let how = ResolveFlag::RESOLVE_BENEATH;
+            let said = match testing::kernel(dir.path(), Path::new(&to), how) {
+                Ok(path) => Place::Inside(path),
+                Err(Errno::EXDEV) => Place::Outside,
+                Err(Errno::ENOENT | Errno::ENOTDIR) => Place::Nowhere,
+                Err(Errno::ELOOP) => Place::Loop,
+                Err(errno) => panic!("{errno}"),
+            };
+            proptest::prop_assert_eq!(found, said);
+        }
     }
 }

@@ -335,5 +335,23 @@ fn programs_of_the_host_resolve_on_the_host() {
     let machine = Machine::of(Arch::host().expect("a known machine"));
     let found = resolve(&elves, &image, &guest, machine).expect("readable");
     assert_eq!(found.unresolved, []);
+    // The host's own loader finds the same files.
+    let listed = Command::new("ldd")
+        .args(["ls", "sh", "tar"].map(|program| dir.path().join("bin").join(program)))
+        .output()
+        .expect("ldd (libc-bin) is there");
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let listed: BTreeMap<&str, &str> = listed
+        .lines()
+        .filter_map(|line| line.trim().split_once(" => "))
+        .filter_map(|(name, found)| Some((name, found.split(' ').next()?)))
+        .collect();
     assert!(found.libraries.contains_key("libc.so.6"));
+    for (name, path) in &found.libraries {
+        // The interpreter is listed by its path.
+        if let Some(listed) = listed.get(name.as_str()) {
+            assert_eq!(&fs::canonicalize(listed).expect("there"), path, "{name}");
+        }
+    }
+    assert!(listed.contains_key("libc.so.6"), "{listed:?}");
 }
