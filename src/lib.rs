@@ -2,7 +2,15 @@
 //! without Docker and without root.
 #![deny(unsafe_code)]
 
+pub mod archive;
+pub mod artifact;
+pub mod build;
+pub mod cli;
+pub mod cmd;
+pub mod formula;
 pub mod model;
+pub mod net;
+pub mod rootfs;
 pub mod sandbox;
 pub mod store;
 pub mod sys;

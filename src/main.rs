@@ -1,3 +1,5 @@
 //! The pybuild command line.
 
-fn main() {}
+fn main() {
+    pybuild::sandbox::become_child_if_asked();
+}

@@ -6,6 +6,7 @@
 mod amount;
 mod digest;
 mod event;
+mod glob;
 mod guest_path;
 mod name;
 mod platform;
@@ -15,6 +16,7 @@ mod version;
 pub use amount::{Bytes, Elapsed};
 pub use digest::{DigestError, Hasher, HashingReader, Sha256};
 pub use event::{Amount, Event, Observer, Phase, PhaseId, Quiet};
+pub use glob::{Glob, GlobError};
 pub use guest_path::{GuestPath, GuestPathError};
 pub use name::{FormulaName, FormulaRef, NameError, StackName};
 pub use platform::{Arch, ArchError};

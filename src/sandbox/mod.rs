@@ -1,3 +1,76 @@
 //! The sandbox: what a build may see and do, as data; then as operations; then as deeds.
+//!
+//! [`SandboxSpec`] says what is wanted, [`plan()`] which operations make it true on a [`Host`], and
+//! [`run`] executes them: the launcher starts this executable again, which receives the plan by a
+//! socket and turns step by step into pid 1 of the sandbox and the command in it.
 
+mod bpf;
+mod child;
+mod copy;
+mod error;
+mod gate;
+mod init;
+mod launch;
+mod op;
+mod plan;
+mod probe;
+mod seccomp;
 pub mod spec;
+mod wire;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::sys::interrupt::Interrupt;
+
+pub use child::become_child_if_asked;
+pub use error::{Gate, SandboxError};
+pub use launch::{Input, Launcher, Output};
+pub use op::{Capability, FileSystem, Namespace, Op};
+pub use plan::{PlanError, plan};
+pub use probe::{Host, HostError, Rooting};
+pub use spec::*;
+pub use wire::Failure;
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum End {
+    /// The command ended with this status.
+    Exited(i32),
+    /// The command was killed by this signal.
+    Killed(i32),
+    /// It took longer than its limit.
+    TimedOut,
+    /// Its processes used more memory than their limit.
+    OutOfMemory,
+    /// It printed more than its limit.
+    TooMuchOutput,
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// How it ended.
+    pub end: End,
+    /// Wall-clock time, the sandbox's start and end included.
+    pub wall: Duration,
+    /// Processor time of all its processes that ended before it did.
+    pub cpu: Duration,
+    /// Bytes of memory, as far as they were seen.
+    pub peak_memory: Option<u64>,
+}
+
+/// Runs the command of `spec` in its sandbox and waits until nothing of it is left.
+///
+/// `main` must call [`become_child_if_asked`] first. An interrupt ends the sandbox at once and is
+/// [`SandboxError::Interrupted`]; a host that cannot sandbox is [`SandboxError::Host`].
+pub fn run(
+    spec: &SandboxSpec,
+    host: &Host,
+    input: Input,
+    output: Output<'_>,
+    interrupt: &Interrupt,
+) -> Result<Outcome, SandboxError> {
+    Launcher::default().run(spec, host, input, output, interrupt)
+}

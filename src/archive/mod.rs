@@ -1,0 +1,84 @@
+//! Archives: taking apart those that others made, and making those that others check.
+//!
+//! Extraction ([`extract`]) trusts nothing: each name is resolved by the kernel below a directory
+//! descriptor, and what two readers could read in two ways is refused. Packing ([`pack`]) gives
+//! the same bytes for the same tree, on any host and with any number of threads.
+
+mod codec;
+mod extract;
+mod header;
+mod members;
+mod name;
+mod pax;
+mod tree;
+
+use std::io;
+
+use crate::sys::fs::FsError;
+use crate::sys::interrupt::Interrupted;
+
+pub use codec::{Codec, decoder, interruptible};
+pub use extract::{Extract, Extracted, Limits, Trust, extract};
+
+/// Why an archive cannot be extracted or made.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// A file operation failed.
+    #[error(transparent)]
+    Fs(#[from] FsError),
+    /// The stream cannot be read or decompressed.
+    #[error("the archive cannot be read: {0}")]
+    Read(#[source] io::Error),
+    /// It is compressed in a way that is not supported.
+    #[error("the archive is compressed with {0}, which is not supported")]
+    Compression(&'static str),
+    /// The stream ends before the archive does.
+    #[error("the archive is cut short: it ends at byte {at}, before its end-of-archive mark")]
+    Truncated {
+        /// How many bytes of it there were, decompressed.
+        at: u64,
+    },
+    /// It is not a tar archive, or one that readers would disagree on.
+    #[error("the archive is malformed at byte {at}: {why}")]
+    Malformed {
+        /// Where in the decompressed stream the member begins.
+        at: u64,
+        /// What is wrong there.
+        why: &'static str,
+    },
+    /// A member that must not be extracted.
+    #[error("the archive's member `{member}` is refused: {why}")]
+    Refused {
+        /// Its name, what is not printable escaped.
+        member: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// More than there may be.
+    #[error("the archive has more than {limit} {what}")]
+    Limit {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much is allowed.
+        limit: u64,
+    },
+    /// The work should stop.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+impl ArchiveError {
+    /// An error of the stream, which may be the wish to stop (see [`interruptible`]).
+    fn read(error: io::Error) -> Self {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+        match inner {
+            Some(interrupted) => Self::Interrupted(*interrupted),
+            None => Self::Read(error),
+        }
+    }
+
+    /// Whether the disk, or the quota, is full.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Fs(error) if error.is_full())
+    }
+}

@@ -1,0 +1,4 @@
+//! The commands: each a short pipeline over the rooms below.
+
+mod delivery;
+mod steward;

@@ -1,0 +1,453 @@
+//! The sandbox's own process: executes the plan's operations one after the other.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::fmt::Write as _;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::mount::MsFlags;
+use nix::sched::CloneFlags;
+use nix::sys::resource::Resource;
+use nix::sys::stat::Mode;
+
+use super::op::{FileSystem, Namespace, Op};
+use super::seccomp;
+use super::spec::{Access, Identity};
+use super::wire::{Failure, ROLE, Report};
+use super::{copy, init};
+use crate::model::GuestPath;
+use crate::sys::call::CallError;
+use crate::sys::inroot::{self, Links};
+use crate::sys::mount::{self, Forbid};
+use crate::sys::{fs, namespace, process, socket};
+
+/// If this process is a sandbox's child, be it, and never return. The first line of `main`:
+/// before threads, arguments or logging.
+pub fn become_child_if_asked() {
+    let asked = std::env::args_os().next().is_some_and(|name| name == ROLE);
+    if asked && socket::is_stream(std::io::stdin().as_fd()) {
+        process::exit_now(run())
+    }
+}
+
+/// Receives the plan and executes it. What it returns is seen by nobody: all that is to be known
+/// is reported by the socket.
+fn run() -> i32 {
+    let Ok(socket) = open_socket() else {
+        return 127; // the launcher sees that nothing was said
+    };
+    let mut step = 0;
+    let done = start(&socket).and_then(|(plan, stdio)| {
+        let mut child = Child {
+            socket: &socket,
+            stdio,
+            root: None,
+        };
+        plan.iter().enumerate().try_for_each(|(n, op)| {
+            step = n;
+            child.execute(op)
+        })
+    });
+    if let Err(failure) = done {
+        Report::Failed { step, failure }.send(socket.as_fd());
+    }
+    127
+}
+
+/// The connection to the launcher, moved away from where the command's standard input will be.
+/// Whatever else this process was started with is closed.
+fn open_socket() -> Result<OwnedFd, Failure> {
+    process::block_signals()?;
+    process::close_from(3, false)?;
+    Ok(process::duplicate(std::io::stdin().as_fd())?)
+}
+
+fn start(socket: &OwnedFd) -> Result<(Vec<Op>, Vec<OwnedFd>), Failure> {
+    process::set_name(c"pybuild-sandbox");
+    nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
+    let (message, stdio) = socket::receive(socket.as_fd())?
+        .ok_or_else(|| Failure::Other("the launcher is gone".to_owned()))?;
+    let plan = serde_json::from_slice(&message)
+        .map_err(|error| Failure::Other(format!("the plan cannot be read: {error}")))?;
+    Ok((plan, stdio))
+}
+
+/// What the steps so far have led to.
+struct Child<'s> {
+    socket: &'s OwnedFd,
+    /// The command's standard input, output and error.
+    stdio: Vec<OwnedFd>,
+    /// The new root, once it is mounted.
+    root: Option<OwnedFd>,
+}
+
+impl Child<'_> {
+    #[allow(clippy::too_many_lines)] // one arm an operation
+    fn execute(&mut self, op: &Op) -> Result<(), Failure> {
+        match op {
+            Op::BecomeUser {
+                identity: Identity { uid, gid },
+            } => {
+                process::become_user(*uid, *gid)?;
+                // Otherwise /proc/self/uid_map belongs to root and cannot be written.
+                Ok(process::set_dumpable(true)?)
+            }
+            Op::TieToLauncher { oom_score } => {
+                // Where a service manager has raised it further, it stays there.
+                let _ = namespace::write_proc("/proc/self/oom_score_adj", &oom_score.to_string());
+                Ok(process::die_with_parent()?)
+            }
+            Op::Unshare { namespaces } => Ok(namespace::unshare(clone_flags(namespaces))?),
+            Op::MapIdentity { inside, outside } => Ok(namespace::map_identity(
+                (inside.uid, inside.gid),
+                (outside.uid, outside.gid),
+            )?),
+            Op::SetHostname { name } => Ok(namespace::set_hostname(name)?),
+            Op::RaiseLoopback => Ok(namespace::raise_loopback()?),
+            Op::BecomeInit => become_init(),
+            Op::MakeMountsPrivate => Ok(mount::make_all_private()?),
+            Op::MountOverlay {
+                layers,
+                upper,
+                work,
+            } => self.mount_overlay(layers, upper, work),
+            Op::MountFuseOverlay {
+                program,
+                layers,
+                upper,
+                work,
+            } => self.mount_fuse_overlay(program, layers, upper, work),
+            Op::CopyLayers { layers, upper } => self.copy_layers(layers, upper),
+            Op::Mount { kind, target } => self.mount(*kind, target),
+            Op::Protect { target } => self.protect(target),
+            Op::Mask { target } => self.mask(target),
+            Op::ShowDevice { target } => self.show_device(target),
+            Op::Link { target, to } => self.link(target, to),
+            Op::Finish { target } => self.finish(target),
+            Op::Bind {
+                source,
+                target,
+                access,
+            } => self.bind(source, target, *access),
+            Op::PivotRoot => Ok(mount::pivot_into(self.root().as_fd())?),
+            Op::KeepCapabilities { keep } => {
+                let set = keep.iter().fold(0, |set, one| set | 1 << (*one as u8));
+                Ok(process::keep_capabilities(set)?)
+            }
+            Op::NoNewPrivileges => Ok(process::no_new_privileges()?),
+            Op::StartCommand { wall, memory } => {
+                // pid 1 runs the host's executable: nobody inside may look into it.
+                process::set_dumpable(false)?;
+                init::start_command(self.socket.as_fd(), *wall, *memory)
+            }
+            Op::NewSession => nix::unistd::setsid()
+                .map(drop)
+                .map_err(|errno| CallError::new("setsid", "")(errno).into()),
+            Op::LimitResources {
+                processes,
+                file_size,
+                data,
+                descriptors,
+            } => {
+                process::limit(Resource::RLIMIT_CORE, 0)?;
+                process::limit(Resource::RLIMIT_NPROC, *processes)?;
+                process::limit(Resource::RLIMIT_FSIZE, *file_size)?;
+                process::limit(Resource::RLIMIT_DATA, *data)?;
+                Ok(process::limit(Resource::RLIMIT_NOFILE, *descriptors)?)
+            }
+            Op::FilterCalls { privileges } => {
+                Ok(process::install_filter(&seccomp::filter(*privileges))?)
+            }
+            Op::Execute { argv, env, cwd } => Err(self.become_command(argv, env, cwd)),
+        }
+    }
+
+    fn root(&self) -> &OwnedFd {
+        self.root.as_ref().expect("a plan mounts its root first")
+    }
+
+    fn mount_overlay(
+        &mut self,
+        layers: &[PathBuf],
+        upper: &Path,
+        work: &Path,
+    ) -> Result<(), Failure> {
+        let layers = layers
+            .iter()
+            .map(|layer| mount::open_path(layer))
+            .collect::<Result<Vec<_>, _>>()?;
+        let (upper_fd, work_fd) = (mount::open_path(upper)?, mount::open_path(work)?);
+        // A volatile mount leaves this mark against being mounted again after a crash. Whoever
+        // hands this `upper` in again says that there was none; and it was never synced before
+        // the layer as a whole is.
+        fs::remove_tree(&work.join("work/incompat"))
+            .map_err(|error| Failure::Other(error.to_string()))?;
+        // By descriptor: no path of the host is seen in the sandbox's mountinfo, none has to be
+        // escaped, and two hundred layers fit into the one page that mount(2) takes.
+        let mut options = String::from("userxattr,volatile,index=off,metacopy=off,lowerdir=");
+        for (n, layer) in layers.iter().rev().enumerate() {
+            let colon = if n == 0 { "" } else { ":" };
+            let _ = write!(
+                options,
+                "{colon}{}",
+                mount::fd_path(layer.as_fd()).display()
+            );
+        }
+        let _ = write!(
+            options,
+            ",upperdir={},workdir={}",
+            mount::fd_path(upper_fd.as_fd()).display(),
+            mount::fd_path(work_fd.as_fd()).display(),
+        );
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        mount::mount_new("overlay", upper_fd.as_fd(), flags, &options)?;
+        let root = mount::open_path(upper)?;
+        // Where it cannot write its work directory the kernel mounts read-only and says nothing.
+        if mount::is_read_only(root.as_fd())? {
+            return Err(CallError::path("mkdirat", &work.join("work"))(Errno::EACCES).into());
+        }
+        self.root = Some(root);
+        Ok(())
+    }
+
+    fn mount_fuse_overlay(
+        &mut self,
+        _program: &Path,
+        _layers: &[PathBuf],
+        _upper: &Path,
+        _work: &Path,
+    ) -> Result<(), Failure> {
+        let _ = &mut self.root;
+        Err(Failure::Other("fuse-overlayfs".to_owned()))
+    }
+
+    fn copy_layers(&mut self, layers: &[PathBuf], upper: &Path) -> Result<(), Failure> {
+        copy::layers(layers, upper)?;
+        let at = mount::open_path(upper)?;
+        let forbid = Forbid {
+            write: false,
+            devices: true,
+        };
+        attach(at.as_fd(), at.as_fd(), false, forbid)?;
+        self.root = Some(mount::open_path(upper)?);
+        Ok(())
+    }
+
+    fn mount(&self, kind: FileSystem, target: &GuestPath) -> Result<(), Failure> {
+        let target =
+            inroot::open_or_make_dir(self.root().as_fd(), target.relative(), Links::Refused)?;
+        let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        let noexec = MsFlags::MS_NOEXEC;
+        let (name, flags, options) = match kind {
+            FileSystem::Proc => ("proc", safe | noexec, String::new()),
+            FileSystem::Tmpfs {
+                size,
+                mode,
+                executable,
+            } => {
+                let flags = if executable { safe } else { safe | noexec };
+                // An inode costs the kernel memory too: as many as there are pages.
+                let inodes = (size / 4096).max(64);
+                let options = format!("size={size},nr_inodes={inodes},mode={mode:o}");
+                ("tmpfs", flags, options)
+            }
+            FileSystem::DevPts => (
+                "devpts",
+                MsFlags::MS_NOSUID | noexec,
+                "newinstance,ptmxmode=0666,mode=620".to_owned(),
+            ),
+        };
+        Ok(mount::mount_new(name, target.as_fd(), flags, &options)?)
+    }
+
+    /// What is at `target`, if anything is.
+    fn found(&self, target: &GuestPath) -> Result<Option<OwnedFd>, Failure> {
+        match inroot::open(self.root().as_fd(), target.relative(), Links::Refused) {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.errno == Errno::ENOENT => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn protect(&self, target: &GuestPath) -> Result<(), Failure> {
+        let Some(at) = self.found(target)? else {
+            return Ok(());
+        };
+        let forbid = Forbid {
+            write: true,
+            devices: true,
+        };
+        attach(at.as_fd(), at.as_fd(), true, forbid)
+    }
+
+    fn mask(&self, target: &GuestPath) -> Result<(), Failure> {
+        let Some(at) = self.found(target)? else {
+            return Ok(());
+        };
+        if inroot::is_dir(at.as_fd())? {
+            let flags =
+                MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+            return Ok(mount::mount_new(
+                "tmpfs",
+                at.as_fd(),
+                flags,
+                "size=4k,mode=555",
+            )?);
+        }
+        let null = mount::clone_tree(mount::cwd(), Path::new("/dev/null"), false)?;
+        Ok(mount::attach_tree(null.as_fd(), at.as_fd())?)
+    }
+
+    fn show_device(&self, target: &GuestPath) -> Result<(), Failure> {
+        let at = inroot::open_or_make_file(self.root().as_fd(), target.relative(), Links::Refused)?;
+        let device = mount::clone_tree(mount::cwd(), Path::new(target.as_str()), false)?;
+        Ok(mount::attach_tree(device.as_fd(), at.as_fd())?)
+    }
+
+    fn link(&self, target: &GuestPath, to: &str) -> Result<(), Failure> {
+        let path = target.relative();
+        let parent = path.parent().unwrap_or(Path::new("."));
+        let name = path.file_name().unwrap_or_default();
+        let dir = inroot::open(self.root().as_fd(), parent, Links::Refused)?;
+        nix::unistd::symlinkat(to, &dir, name)
+            .map_err(|errno| CallError::path("symlinkat", path)(errno).into())
+    }
+
+    fn finish(&self, target: &GuestPath) -> Result<(), Failure> {
+        let at = inroot::open(self.root().as_fd(), target.relative(), Links::Refused)?;
+        let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+        Ok(mount::remount(&mount::fd_path(at.as_fd()), flags)?)
+    }
+
+    fn bind(&self, source: &Path, target: &GuestPath, access: Access) -> Result<(), Failure> {
+        let source = mount::open_path(source)?;
+        let root = self.root().as_fd();
+        let at = if inroot::is_dir(source.as_fd())? {
+            inroot::open_or_make_dir(root, target.relative(), Links::Inside)?
+        } else {
+            inroot::open_or_make_file(root, target.relative(), Links::Inside)?
+        };
+        let forbid = Forbid {
+            write: access == Access::ReadOnly,
+            devices: true,
+        };
+        attach(source.as_fd(), at.as_fd(), true, forbid)
+    }
+
+    /// Returns only if the command cannot be executed.
+    fn become_command(
+        &self,
+        argv: &[String],
+        env: &BTreeMap<String, String>,
+        cwd: &GuestPath,
+    ) -> Failure {
+        match self.prepare_command(cwd) {
+            Ok(()) => execute(argv, env),
+            Err(failure) => failure,
+        }
+    }
+
+    fn prepare_command(&self, cwd: &GuestPath) -> Result<(), Failure> {
+        nix::unistd::chdir(cwd.as_str()).map_err(CallError::new("chdir", cwd))?;
+        for (fd, place) in self.stdio.iter().zip(0..) {
+            process::install_fd(fd.as_fd(), place)?;
+        }
+        process::close_from(3, true)?;
+        process::reset_signals().map_err(Failure::from)
+    }
+}
+
+fn clone_flags(namespaces: &[Namespace]) -> CloneFlags {
+    namespaces
+        .iter()
+        .map(|namespace| match namespace {
+            Namespace::User => CloneFlags::CLONE_NEWUSER,
+            Namespace::Mount => CloneFlags::CLONE_NEWNS,
+            Namespace::Pid => CloneFlags::CLONE_NEWPID,
+            Namespace::Ipc => CloneFlags::CLONE_NEWIPC,
+            Namespace::Uts => CloneFlags::CLONE_NEWUTS,
+            Namespace::Network => CloneFlags::CLONE_NEWNET,
+            Namespace::Cgroup => CloneFlags::CLONE_NEWCGROUP,
+        })
+        .collect()
+}
+
+/// Forks. The parent only waits: when it ends, so that the launcher sees the end of the socket,
+/// every process of the sandbox has ended, since the kernel kills a pid namespace before it lets
+/// anyone know that its pid 1 is dead.
+fn become_init() -> Result<(), Failure> {
+    if let Some(init) = process::fork()? {
+        let _ = process::wait(init);
+        process::exit_now(0);
+    }
+    process::die_with_parent().map_err(Failure::from)
+}
+
+/// Mounts `source`, restricted, on `target`.
+fn attach(
+    source: std::os::fd::BorrowedFd<'_>,
+    target: std::os::fd::BorrowedFd<'_>,
+    recursive: bool,
+    forbid: Forbid,
+) -> Result<(), Failure> {
+    let tree = mount::clone_tree(source, Path::new(""), recursive)?;
+    mount::restrict_tree(tree.as_fd(), forbid, recursive)?;
+    Ok(mount::attach_tree(tree.as_fd(), target)?)
+}
+
+/// Looks for the program as `execvp(3)` does, in the command's own `PATH`.
+fn execute(argv: &[String], env: &BTreeMap<String, String>) -> Failure {
+    let text = |text: &str| CString::new(text).map_err(|_| Failure::Other(format!("{text:?}")));
+    let arguments = argv
+        .iter()
+        .map(|arg| text(arg))
+        .collect::<Result<Vec<_>, _>>();
+    let variables = env
+        .iter()
+        .map(|(name, value)| text(&format!("{name}={value}")))
+        .collect::<Result<Vec<_>, _>>();
+    let (arguments, variables) = match (arguments, variables) {
+        (Ok(arguments), Ok(variables)) => (arguments, variables),
+        (Err(failure), _) | (_, Err(failure)) => return failure,
+    };
+    let name = argv.first().map_or("", String::as_str);
+    let path = env.get("PATH").map_or("", String::as_str);
+    let candidates: Vec<String> = if name.contains('/') {
+        vec![name.to_owned()]
+    } else {
+        let dirs = path.split(':').filter(|dir| !dir.is_empty());
+        dirs.map(|dir| format!("{dir}/{name}")).collect()
+    };
+    let mut denied = None;
+    for candidate in candidates {
+        let program = match text(&candidate) {
+            Ok(program) => program,
+            Err(failure) => return failure,
+        };
+        match process::exec(&program, &arguments, &variables) {
+            Errno::ENOENT if Path::new(&candidate).exists() => {
+                return Failure::NoInterpreter { program: candidate };
+            }
+            Errno::ENOENT | Errno::ENOTDIR => {}
+            errno => {
+                let failure = CallError::new("execve", &candidate)(errno).into();
+                // As in execvp(3): a later directory may hold one that can be executed.
+                if errno != Errno::EACCES {
+                    return failure;
+                }
+                denied.get_or_insert(failure);
+            }
+        }
+    }
+    denied.unwrap_or_else(|| Failure::NoProgram {
+        program: name.to_owned(),
+        path: if name.contains('/') {
+            "the sandbox"
+        } else {
+            path
+        }
+        .to_owned(),
+    })
+}

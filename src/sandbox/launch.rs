@@ -1,0 +1,394 @@
+//! The launcher's side: starts the sandbox's own process, hands it the plan, reads what it says.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{Shutdown, shutdown};
+
+use super::error::SandboxError;
+use super::op::Op;
+use super::probe::{self, Host, Rooting};
+use super::spec::SandboxSpec;
+use super::wire::{Failure, ROLE, Report};
+use super::{End, Outcome, gate, plan};
+use crate::sys::call::CallError;
+use crate::sys::interrupt::{Interrupt, Interrupted};
+use crate::sys::socket;
+
+/// How long a sandbox may take to end once it was told to, before its processes are killed one
+/// after the other.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How much output is read at once: what a pipe holds.
+const CHUNK: usize = 64 * 1024;
+
+/// The command's standard input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// Nothing: `/dev/null`.
+    Null,
+    /// That of this process.
+    Inherit,
+}
+
+/// Where the command's standard output and standard error go.
+pub enum Output<'a> {
+    /// To those of this process. They are not counted then.
+    Inherit,
+    /// To this function, both in the order in which they were written, in pieces of any length.
+    Lines(&'a mut (dyn FnMut(&[u8]) + Send)),
+}
+
+/// Starts sandboxes, by an executable that calls [`super::become_child_if_asked`] first.
+#[derive(Debug, Clone)]
+pub struct Launcher {
+    exe: PathBuf,
+}
+
+impl Default for Launcher {
+    /// By the executable of this process, wherever it may be by now.
+    fn default() -> Self {
+        Self::new(PathBuf::from("/proc/self/exe"))
+    }
+}
+
+impl Launcher {
+    /// By another executable: for those who use this as a library, and for tests.
+    pub fn new(exe: PathBuf) -> Self {
+        Self { exe }
+    }
+
+    /// Runs the command of `spec` in its sandbox and waits until nothing of it is left.
+    ///
+    /// Call it from a thread that lives as long: the sandbox dies with the thread that made it.
+    pub fn run(
+        &self,
+        spec: &SandboxSpec,
+        host: &Host,
+        input: Input,
+        mut output: Output<'_>,
+        interrupt: &Interrupt,
+    ) -> Result<Outcome, SandboxError> {
+        interrupt.check()?;
+        let result = self.attempt(spec, host, input, &mut output, interrupt);
+        match result {
+            Err(SandboxError::Setup { step, failure })
+                if *host.rooting() == Rooting::Overlay && overlay_is_refused(&step, &failure) =>
+            {
+                let host = host.clone().with_rooting(probe::without_overlay());
+                self.attempt(spec, &host, input, &mut output, interrupt)
+            }
+            result => result,
+        }
+    }
+
+    fn attempt(
+        &self,
+        spec: &SandboxSpec,
+        host: &Host,
+        input: Input,
+        output: &mut Output<'_>,
+        interrupt: &Interrupt,
+    ) -> Result<Outcome, SandboxError> {
+        let plan = plan(spec, host)?;
+        let message = serde_json::to_vec(&plan).expect("a plan is plain data");
+        let stdio = Stdio3::open(input, output)?;
+        let started = Instant::now();
+        let mut running = self.start()?;
+        stdio.send(running.socket.as_fd(), &message)?;
+        let reader = stdio.into_reader();
+        let (report, stop) = running.follow(reader, output, spec.limits.output, interrupt);
+        let wall = started.elapsed();
+        let status = running.wait()?;
+        if let Some(Stop::Interrupted(interrupted)) = stop {
+            return Err(interrupted.into());
+        }
+        match report? {
+            None if stop.is_none() => Err(SandboxError::Died(status)),
+            None => Ok(Outcome {
+                end: End::TooMuchOutput,
+                wall,
+                cpu: Duration::ZERO,
+                peak_memory: None,
+            }),
+            Some(Report::Failed { step, failure }) => Err(failed(plan, step, failure)),
+            Some(Report::Ended {
+                end,
+                cpu,
+                peak_memory,
+            }) => Ok(Outcome {
+                end: if stop.is_some() {
+                    End::TooMuchOutput
+                } else {
+                    end
+                },
+                wall,
+                cpu,
+                peak_memory: Some(peak_memory),
+            }),
+        }
+    }
+
+    /// Without a `pre_exec`, so that the standard library takes `posix_spawn`, which does not copy
+    /// this process's page tables, and runs nothing of ours in a copy of a threaded process.
+    fn start(&self) -> Result<Running, SandboxError> {
+        let (ours, theirs) = socket::pair()?;
+        let child = Command::new(&self.exe)
+            .arg0(ROLE)
+            .env_clear()
+            .stdin(Stdio::from(theirs))
+            .spawn()
+            .map_err(|source| SandboxError::Start {
+                exe: self.exe.clone(),
+                source,
+            })?;
+        Ok(Running {
+            child,
+            socket: ours,
+        })
+    }
+}
+
+/// Whether the kernel refused the kind of mount, not one of the paths.
+fn overlay_is_refused(step: &Op, failure: &Failure) -> bool {
+    let refusals = [
+        Errno::EPERM,
+        Errno::EINVAL,
+        Errno::ENODEV,
+        Errno::EOPNOTSUPP,
+        Errno::ENOSYS,
+    ];
+    matches!(step, Op::MountOverlay { .. })
+        && failure
+            .errno()
+            .is_some_and(|errno| refusals.contains(&errno))
+}
+
+fn failed(mut plan: Vec<Op>, step: usize, failure: Failure) -> SandboxError {
+    let step = Box::new(plan.swap_remove(step));
+    if let Some(gate) = gate::of(&step, &failure, gate::Settings::read()) {
+        return SandboxError::Host {
+            gate,
+            step,
+            failure,
+        };
+    }
+    if matches!(*step, Op::Execute { .. }) {
+        return SandboxError::Command(failure);
+    }
+    SandboxError::Setup { step, failure }
+}
+
+/// The three standard descriptors of the command, and the end of the pipe that is read here.
+struct Stdio3 {
+    stdin: Option<OwnedFd>,
+    pipe: Option<(OwnedFd, OwnedFd)>,
+}
+
+impl Stdio3 {
+    fn open(input: Input, output: &Output<'_>) -> Result<Self, SandboxError> {
+        let stdin = match input {
+            Input::Null => Some(OwnedFd::from(fs_open_null()?)),
+            Input::Inherit => None,
+        };
+        let pipe = match output {
+            Output::Inherit => None,
+            Output::Lines(_) => Some(
+                nix::unistd::pipe2(OFlag::O_CLOEXEC)
+                    .map_err(CallError::new("pipe2", "O_CLOEXEC"))?,
+            ),
+        };
+        Ok(Self { stdin, pipe })
+    }
+
+    fn send(&self, to: BorrowedFd<'_>, message: &[u8]) -> Result<(), CallError> {
+        let Self { stdin, pipe } = self;
+        let write = pipe.as_ref().map(|(_, write)| write.as_raw_fd());
+        let fds = [
+            stdin.as_ref().map_or(0, AsRawFd::as_raw_fd),
+            write.unwrap_or(1),
+            write.unwrap_or(2),
+        ];
+        match socket::send(to, message, &fds) {
+            // It has died already; how is told by what it has said, or its status.
+            Err(error) if error.errno == Errno::EPIPE => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Closes what only the sandbox is to hold, so that its end is seen here.
+    fn into_reader(self) -> Option<OwnedFd> {
+        self.pipe.map(|(read, _)| read)
+    }
+}
+
+fn fs_open_null() -> Result<File, CallError> {
+    File::open("/dev/null").map_err(|error| {
+        let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+        CallError::new("open", "/dev/null")(errno)
+    })
+}
+
+/// Why the launcher ended the sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    Interrupted(Interrupted),
+    TooMuchOutput,
+}
+
+struct Running {
+    child: Child,
+    socket: OwnedFd,
+}
+
+impl Running {
+    /// Reads what the command prints and what the sandbox reports, until both have ended.
+    fn follow(
+        &mut self,
+        mut reader: Option<OwnedFd>,
+        output: &mut Output<'_>,
+        limit: u64,
+        interrupt: &Interrupt,
+    ) -> (Result<Option<Report>, SandboxError>, Option<Stop>) {
+        let mut report = None;
+        let mut stop = None;
+        let mut told: Option<Instant> = None;
+        let mut left = limit;
+        let mut buffer = vec![0; if reader.is_some() { CHUNK } else { 0 }];
+        loop {
+            let ready = self.poll(reader.as_ref(), interrupt, told);
+            if ready.output
+                && let Some(fd) = &reader
+            {
+                match nix::unistd::read(fd, &mut buffer) {
+                    Ok(0) => reader = None,
+                    Ok(count) => {
+                        let taken = count.min(usize::try_from(left).unwrap_or(usize::MAX));
+                        if stop.is_none()
+                            && let Output::Lines(take) = output
+                        {
+                            take(&buffer[..taken]);
+                        }
+                        left -= taken as u64;
+                        if taken < count && stop.is_none() {
+                            stop = Some(Stop::TooMuchOutput);
+                        }
+                    }
+                    Err(Errno::EINTR) => {}
+                    Err(_) => reader = None,
+                }
+            }
+            if stop.is_none()
+                && let Some(signal) = interrupt.raised()
+            {
+                stop = Some(Stop::Interrupted(Interrupted(signal)));
+            }
+            if stop.is_some() && told.is_none() {
+                self.end();
+                told = Some(Instant::now());
+            }
+            if told.is_some_and(|told| told.elapsed() > PATIENCE) {
+                let _ = self.child.kill(); // and with it, by their parent-death signals, the rest
+                told = None;
+            }
+            if !ready.report {
+                continue;
+            }
+            match receive(self.socket.as_fd()) {
+                Ok(Some(first)) => {
+                    report.get_or_insert(first);
+                }
+                Ok(None) => {
+                    // Everyone is dead, and cannot write more; whoever else might hold the pipe
+                    // is not waited for.
+                    if let Some(fd) = reader {
+                        drain(&fd, &mut buffer, left, output, stop.is_none());
+                    }
+                    return (Ok(report), stop);
+                }
+                Err(error) => return (Err(error), stop),
+            }
+        }
+    }
+
+    /// Sleeps until something is to be read or the work should stop.
+    fn poll(
+        &self,
+        reader: Option<&OwnedFd>,
+        interrupt: &Interrupt,
+        told: Option<Instant>,
+    ) -> Ready {
+        // Once the sandbox was told to end, the wish to stop is known and would only keep poll
+        // from sleeping.
+        let wish = if told.is_some() {
+            PollFlags::empty()
+        } else {
+            PollFlags::POLLIN
+        };
+        let patience = told.map_or(PollTimeout::NONE, |told| {
+            let left = PATIENCE.saturating_sub(told.elapsed()) + Duration::from_millis(1);
+            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+        });
+        let mut fds = vec![
+            PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
+            PollFd::new(interrupt.fd(), wish),
+        ];
+        if let Some(reader) = reader {
+            fds.push(PollFd::new(reader.as_fd(), PollFlags::POLLIN));
+        }
+        // EINTR is a signal's doing, and then `interrupt` tells.
+        let _ = poll(&mut fds, patience);
+        let is_ready = |fd: Option<&PollFd<'_>>| fd.and_then(PollFd::any).unwrap_or(false);
+        Ready {
+            report: is_ready(fds.first()),
+            output: is_ready(fds.get(2)),
+        }
+    }
+
+    /// Tells pid 1 to end everything.
+    fn end(&self) {
+        // It fails only if the other side is gone, which is what is wanted.
+        let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Write);
+    }
+
+    fn wait(mut self) -> Result<std::process::ExitStatus, SandboxError> {
+        self.child
+            .wait()
+            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+            .map_err(|errno| CallError::new("waitpid", self.child.id())(errno).into())
+    }
+}
+
+struct Ready {
+    report: bool,
+    output: bool,
+}
+
+fn receive(socket: BorrowedFd<'_>) -> Result<Option<Report>, SandboxError> {
+    let Some((message, _)) = socket::receive(socket)? else {
+        return Ok(None);
+    };
+    serde_json::from_slice(&message)
+        .map(Some)
+        .map_err(|_| CallError::new("recvmsg", message.len())(Errno::EPROTO).into())
+}
+
+/// Reads what is still in the pipe, without waiting for more.
+fn drain(fd: &OwnedFd, buffer: &mut [u8], mut left: u64, output: &mut Output<'_>, wanted: bool) {
+    if !wanted || fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).is_err() {
+        return;
+    }
+    while let Ok(count @ 1..) = nix::unistd::read(fd, buffer) {
+        let taken = count.min(usize::try_from(left).unwrap_or(usize::MAX));
+        if let Output::Lines(take) = output {
+            take(&buffer[..taken]);
+        }
+        left -= taken as u64;
+    }
+}
