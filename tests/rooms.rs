@@ -18,7 +18,8 @@ const ROOMS: &[(&str, &[&str])] = &[
         "rootfs",
         &["model", "sys", "store", "net", "archive", "sandbox"],
     ),
-    ("formula", &["model"]),
+    // `sys` for `sys::fs`: files of `--formulae DIR` are read with errors that name them.
+    ("formula", &["model", "sys"]),
     ("artifact", &["model", "sys", "store", "archive", "sandbox"]),
     (
         "build",
