@@ -11,3 +11,4 @@ pub mod mount;
 pub mod namespace;
 pub mod process;
 pub mod socket;
+pub mod xattr;
