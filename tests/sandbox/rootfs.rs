@@ -1,7 +1,7 @@
 //! The root file system: layers, what is written, what a hostile one tries.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -160,7 +160,6 @@ fn a_work_directory_that_cannot_be_written_is_told() {
     if cannot_sandbox() {
         return;
     }
-    use std::os::unix::fs::PermissionsExt;
     let mut sandbox = Sandbox::new();
     fs::set_permissions(sandbox.at("work"), fs::Permissions::from_mode(0o555)).expect("chmod");
     sandbox.spec.root.work = "/proc/self/fdinfo".into();
@@ -176,7 +175,6 @@ fn suid_programs_of_the_rootfs_give_nothing() {
     if cannot_sandbox() {
         return;
     }
-    use std::os::unix::fs::PermissionsExt;
     let mut sandbox = Sandbox::new();
     let program = sandbox.at("layer/suid");
     fs::copy("/usr/bin/id", &program).expect("copy"); // ours: root's, when root runs the tests
