@@ -171,31 +171,7 @@ impl From<FormulaError> for Failure {
     fn from(error: FormulaError) -> Self {
         match error {
             FormulaError::Fs(error) => error.into(),
-            FormulaError::Invalid { mut problems } => {
-                let first = problems.remove(0);
-                let rest = problems.len();
-                let places = problems
-                    .iter()
-                    .map(|problem| format!("also: {problem} ({})", problem.text.name()))
-                    .collect::<Vec<_>>();
-                let mut failure = Self::new(ExitKind::Usage, first.to_string()).diagnostic(first);
-                for place in places {
-                    failure = failure.hint(place);
-                }
-                match rest {
-                    0 => failure,
-                    _ => failure.hint(format!("{} mistakes in all", rest + 1)),
-                }
-            }
-            error => {
-                use miette::Diagnostic as _;
-                let help = error.help().map(|help| help.to_string());
-                let failure = Self::new(ExitKind::Usage, error);
-                match help {
-                    Some(help) => failure.hint(help),
-                    None => failure,
-                }
-            }
+            error => Self::new(ExitKind::Usage, error.to_string()).diagnostic(error),
         }
     }
 }

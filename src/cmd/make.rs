@@ -21,6 +21,7 @@ use crate::formula::{FileContent, Recipe, Source};
 use crate::model::{Amount, FormulaRef, Sha256};
 use crate::rootfs::{Image, Rootfs};
 use crate::sandbox::{Access, Bind, Launcher, Limits};
+use crate::store::Store;
 
 /// How artifacts are made, the same for each of one command.
 #[derive(Debug)]
@@ -201,9 +202,7 @@ impl Workshop<'_> {
             target: BuildPlan::files_target(),
             access: Access::ReadOnly,
         };
-        // Where it was built: in the sandbox, and on this host.
-        let scratch = session.store.root().join("scratch");
-        let forbidden = ["/build/".to_owned(), format!("{}/", scratch.display())];
+        let forbidden = forbidden(plan, &session.store);
         let subject = Subject {
             name: &plan.reference.to_string(),
             prefix: built.prefix(),
@@ -272,6 +271,18 @@ pub(super) fn platform(rootfs: &Rootfs) -> Platform {
         build_image: rootfs.build.digest,
         run_image: rootfs.run.digest,
     }
+}
+
+/// What no file of a prefix may hold: where it was built, in the sandbox and on this host. The
+/// sandbox's paths are named one by one: `Doc/build/html` stands in many a file.
+fn forbidden(plan: &BuildPlan, store: &Store) -> Vec<String> {
+    let inside = plan
+        .binds
+        .iter()
+        .filter(|bind| bind.what != build::What::Prefix)
+        .map(|bind| bind.target.to_string());
+    let outside = store.root().join("scratch");
+    inside.chain([format!("{}/", outside.display())]).collect()
 }
 
 fn check(planned: &build::PlannedCheck) -> Check {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fmt::Write as _;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -119,7 +119,11 @@ impl Child<'_> {
                 upper,
                 work,
             } => self.mount_fuse_overlay(program, layers, upper, work),
-            Op::CopyLayers { layers, upper } => self.copy_layers(layers, upper),
+            Op::CopyLayers {
+                layers,
+                upper,
+                work,
+            } => self.copy_layers(layers, upper, work),
             Op::Mount { kind, target } => self.mount(*kind, target),
             Op::Protect { target } => self.protect(target),
             Op::Mask { target } => self.mask(target),
@@ -223,14 +227,19 @@ impl Child<'_> {
         Err(Failure::Other("fuse-overlayfs".to_owned()))
     }
 
-    fn copy_layers(&mut self, layers: &[PathBuf], upper: &Path) -> Result<(), Failure> {
-        copy::layers(layers, upper)?;
+    fn copy_layers(
+        &mut self,
+        layers: &[PathBuf],
+        upper: &Path,
+        work: &Path,
+    ) -> Result<(), Failure> {
+        copy::layers(layers, upper, work, self.socket.as_fd())?;
         let at = mount::open_path(upper)?;
         let forbid = Forbid {
             write: false,
             devices: true,
         };
-        attach(at.as_fd(), at.as_fd(), false, forbid)?;
+        mount::bind(at.as_fd(), at.as_fd(), false, forbid)?;
         self.root = Some(mount::open_path(upper)?);
         Ok(())
     }
@@ -279,7 +288,7 @@ impl Child<'_> {
             write: true,
             devices: true,
         };
-        attach(at.as_fd(), at.as_fd(), true, forbid)
+        Ok(mount::bind(at.as_fd(), at.as_fd(), true, forbid)?)
     }
 
     fn mask(&self, target: &GuestPath) -> Result<(), Failure> {
@@ -296,14 +305,12 @@ impl Child<'_> {
                 "size=4k,mode=555",
             )?);
         }
-        let null = mount::clone_tree(mount::cwd(), Path::new("/dev/null"), false)?;
-        Ok(mount::attach_tree(null.as_fd(), at.as_fd())?)
+        show_device(Path::new("/dev/null"), at.as_fd())
     }
 
     fn show_device(&self, target: &GuestPath) -> Result<(), Failure> {
         let at = inroot::open_or_make_file(self.root().as_fd(), target.relative(), Links::Refused)?;
-        let device = mount::clone_tree(mount::cwd(), Path::new(target.as_str()), false)?;
-        Ok(mount::attach_tree(device.as_fd(), at.as_fd())?)
+        show_device(Path::new(target.as_str()), at.as_fd())
     }
 
     fn link(&self, target: &GuestPath, to: &str) -> Result<(), Failure> {
@@ -333,7 +340,7 @@ impl Child<'_> {
             write: access == Access::ReadOnly,
             devices: true,
         };
-        attach(source.as_fd(), at.as_fd(), true, forbid)
+        Ok(mount::bind(source.as_fd(), at.as_fd(), true, forbid)?)
     }
 
     /// Returns only if the command cannot be executed.
@@ -385,16 +392,14 @@ fn become_init() -> Result<(), Failure> {
     process::die_with_parent().map_err(Failure::from)
 }
 
-/// Mounts `source`, restricted, on `target`.
-fn attach(
-    source: std::os::fd::BorrowedFd<'_>,
-    target: std::os::fd::BorrowedFd<'_>,
-    recursive: bool,
-    forbid: Forbid,
-) -> Result<(), Failure> {
-    let tree = mount::clone_tree(source, Path::new(""), recursive)?;
-    mount::restrict_tree(tree.as_fd(), forbid, recursive)?;
-    Ok(mount::attach_tree(tree.as_fd(), target)?)
+fn show_device(device: &Path, at: BorrowedFd<'_>) -> Result<(), Failure> {
+    let device = mount::open_path(device)?;
+    // A read-only mount would not keep anyone from writing to a device, only from touching it.
+    let forbid = Forbid {
+        write: false,
+        devices: false,
+    };
+    Ok(mount::bind(device.as_fd(), at, false, forbid)?)
 }
 
 /// Looks for the program as `execvp(3)` does, in the command's own `PATH`.
