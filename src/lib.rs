@@ -4,6 +4,7 @@
 
 pub mod archive;
 pub mod model;
+pub mod net;
 pub mod rootfs;
 pub mod sandbox;
 pub mod store;
