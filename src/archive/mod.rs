@@ -6,19 +6,27 @@
 
 mod codec;
 mod extract;
+mod format;
+mod gzip;
 mod header;
 mod members;
 mod name;
+mod pack;
 mod pax;
 mod tree;
+mod walk;
 
 use std::io;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
 
 use crate::sys::fs::FsError;
 use crate::sys::interrupt::Interrupted;
 
 pub use codec::{Codec, decoder, interruptible};
 pub use extract::{Extract, Extracted, Limits, Trust, extract};
+pub use pack::{Pack, Packed, pack};
 
 /// Why an archive cannot be extracted or made.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +70,21 @@ pub enum ArchiveError {
         /// How much is allowed.
         limit: u64,
     },
+    /// The compressed stream cannot be written.
+    #[error("the archive cannot be written: {0}")]
+    Write(#[source] io::Error),
+    /// Something that no archive of a prefix should hold.
+    #[error("{} is a device node, a pipe or a socket and cannot be packed", path.display())]
+    Special {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// The tree was changed while it was packed.
+    #[error("{} was changed while it was being packed", path.display())]
+    Changed {
+        /// What was changed.
+        path: PathBuf,
+    },
     /// The work should stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
@@ -79,6 +102,13 @@ impl ArchiveError {
 
     /// Whether the disk, or the quota, is full.
     pub fn is_full(&self) -> bool {
-        matches!(self, Self::Fs(error) if error.is_full())
+        match self {
+            Self::Fs(error) => error.is_full(),
+            Self::Write(error) => matches!(
+                error.raw_os_error().map(Errno::from_raw),
+                Some(Errno::ENOSPC | Errno::EDQUOT)
+            ),
+            _ => false,
+        }
     }
 }

@@ -171,10 +171,12 @@ impl Tree {
         call: &'static str,
         path: &[u8],
     ) -> impl FnOnce(E) -> FsError {
-        move |source: E| {
-            let path = self.path.join(std::ffi::OsStr::from_bytes(path));
-            FsError::new(call, &path)(source)
-        }
+        move |source: E| FsError::new(call, &self.path(path))(source)
+    }
+
+    /// A path of the tree as the host sees it, for messages.
+    pub(super) fn path(&self, path: &[u8]) -> PathBuf {
+        self.path.join(std::ffi::OsStr::from_bytes(path))
     }
 
     /// Does `make` where the last part of `path` goes, after making room for it if need be.
@@ -261,9 +263,9 @@ impl Tree {
         above.ok_or(TreeError::Refused("it would replace the root"))
     }
 
-    /// Opens a directory of the tree. In a layer, symlinks resolve as if the tree were the root
+    /// Opens something of the tree. In a layer, symlinks resolve as if the tree were the root
     /// of the file system; in a sealed tree none is walked through.
-    fn resolve(&self, path: &[u8], flags: OFlag) -> nix::Result<OwnedFd> {
+    pub(super) fn resolve(&self, path: &[u8], flags: OFlag) -> nix::Result<OwnedFd> {
         let rules = ResolveFlag::RESOLVE_NO_MAGICLINKS
             | match self.trust {
                 Trust::Layer => ResolveFlag::RESOLVE_IN_ROOT,

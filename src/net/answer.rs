@@ -66,6 +66,10 @@ pub(super) fn judge(
         (StatusCode::PARTIAL_CONTENT, None) => {
             Answer::Trouble(Trouble::Protocol("a part where the whole was asked for"))
         }
+        // The library follows those that it may.
+        _ if status.is_redirection() => Answer::Trouble(Trouble::Redirect(format!(
+            "{status}, to nowhere on the web"
+        ))),
         _ if status.is_success() => Answer::Trouble(Trouble::Protocol("a success without content")),
         _ => Answer::Trouble(Trouble::Status {
             code: status.as_u16(),

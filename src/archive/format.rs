@@ -1,0 +1,223 @@
+//! Items as tar headers: ustar, with a pax header where ustar cannot say it. Nothing of who built
+//! it, where and when gets in.
+
+use super::header::BLOCK;
+use super::walk::{Item, What};
+
+/// What ustar's eleven octal digits can say.
+const SIZE_LIMIT: u64 = 1 << 33;
+
+/// The header blocks of an item.
+pub(super) fn headers(item: &Item, epoch: i64) -> Vec<u8> {
+    let Item { path, what, mtime } = item;
+    let mut name = path.clone();
+    let none: &[u8] = &[];
+    let (flag, mode, size, link) = match what {
+        What::Directory => {
+            name.push(b'/');
+            (b'5', 0o755, 0, none)
+        }
+        What::File {
+            size, executable, ..
+        } => (b'0', file_mode(*executable), *size, none),
+        // The mode is the file's own again: some readers set it once more.
+        What::HardLink { target, executable } => {
+            (b'1', file_mode(*executable), 0, target.as_slice())
+        }
+        What::Symlink(target) => (b'2', 0o777, 0, target.as_slice()),
+    };
+    // Clamped: what is newer than the sources was made by the build, whenever that was.
+    let mtime = (*mtime).min(epoch).max(0).unsigned_abs();
+    let mut header = Header::new(flag, mode, size.min(SIZE_LIMIT - 1), mtime);
+    let mut records = Vec::new();
+    // ustar says nothing about names that are not ASCII. Those that are not even UTF-8 go into
+    // pax as they are, as GNU tar does it, which warns of POSIX's `hdrcharset=BINARY`.
+    if !(name.is_ascii() && header.name(&name)) {
+        records.extend(record(b"path", &name));
+    }
+    if !(link.is_ascii() && header.link(link)) {
+        records.extend(record(b"linkpath", link));
+    }
+    if size >= SIZE_LIMIT {
+        records.extend(record(b"size", size.to_string().as_bytes()));
+    }
+    if records.is_empty() {
+        return header.seal().to_vec();
+    }
+    // For readers that know no pax: a short name that is not the wrong file's.
+    let mut pax = Header::new(b'x', 0o644, records.len() as u64, mtime);
+    pax.name(b"PaxHeader");
+    let mut blocks = pax.seal().to_vec();
+    blocks.extend(&records);
+    blocks.resize(blocks.len().next_multiple_of(BLOCK), 0);
+    blocks.extend(header.seal());
+    blocks
+}
+
+fn file_mode(executable: bool) -> u32 {
+    if executable { 0o755 } else { 0o644 }
+}
+
+/// A header block under construction.
+struct Header([u8; BLOCK]);
+
+impl Header {
+    fn new(flag: u8, mode: u32, size: u64, mtime: u64) -> Self {
+        let mut this = Self([0; BLOCK]);
+        this.put(100, format!("{mode:07o}").as_bytes());
+        this.put(108, b"0000000"); // uid
+        this.put(116, b"0000000"); // gid
+        this.put(124, format!("{size:011o}").as_bytes());
+        this.put(
+            136,
+            format!("{:011o}", mtime.min(SIZE_LIMIT - 1)).as_bytes(),
+        );
+        this.put(156, &[flag]);
+        this.put(257, b"ustar\x0000");
+        this.put(329, b"0000000"); // device numbers
+        this.put(337, b"0000000");
+        this
+    }
+
+    fn put(&mut self, at: usize, bytes: &[u8]) {
+        self.0[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Puts a name in, split between prefix and name if need be; if it does not fit, its end.
+    fn name(&mut self, name: &[u8]) -> bool {
+        if name.len() <= 100 {
+            self.put(0, name);
+            return true;
+        }
+        // The slash between the two is not stored, and the name must not be empty.
+        let split = (1..name.len() - 1)
+            .filter(|at| name[*at] == b'/')
+            .find(|at| *at <= 155 && name.len() - at - 1 <= 100);
+        let Some(at) = split else {
+            self.put(0, &name[name.len() - 100..]);
+            return false;
+        };
+        self.put(345, &name[..at]);
+        self.put(0, &name[at + 1..]);
+        true
+    }
+
+    fn link(&mut self, target: &[u8]) -> bool {
+        self.put(157, &target[..target.len().min(100)]);
+        target.len() <= 100
+    }
+
+    fn seal(mut self) -> [u8; BLOCK] {
+        self.put(148, b"        ");
+        let sum: u32 = self.0.iter().map(|byte| u32::from(*byte)).sum();
+        self.put(148, format!("{sum:06o}\0 ").as_bytes());
+        self.0
+    }
+}
+
+/// `LENGTH KEYWORD=VALUE\n`, where the length counts its own digits.
+fn record(keyword: &[u8], value: &[u8]) -> Vec<u8> {
+    let rest = keyword.len() + value.len() + 3;
+    let mut length = rest;
+    while length != rest + length.to_string().len() {
+        length = rest + length.to_string().len();
+    }
+    let mut record = format!("{length} ").into_bytes();
+    record.extend_from_slice(keyword);
+    record.push(b'=');
+    record.extend_from_slice(value);
+    record.push(b'\n');
+    record
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::Limits;
+    use crate::archive::members::{Kind, Member, Members};
+
+    fn read_back(item: &Item, epoch: i64) -> (Member, usize) {
+        let mut archive = headers(item, epoch);
+        let length = archive.len();
+        // The content itself is not needed: only the header is read.
+        archive.resize(length + 1024, 0);
+        let limits = Limits {
+            bytes: u64::MAX,
+            ..Limits::default()
+        };
+        let mut members = Members::new(&archive[..], &limits);
+        let member = members.next().expect("sound").expect("a member");
+        (member, length)
+    }
+
+    fn item(path: &[u8], what: What) -> Item {
+        Item {
+            path: path.to_vec(),
+            what,
+            mtime: 2_000_000_000,
+        }
+    }
+
+    #[test]
+    fn names_of_every_length_and_kind_are_read_back() {
+        let mut paths: Vec<(Vec<u8>, bool)> = vec![
+            (b"bin".to_vec(), false),
+            ([vec![b'd'; 100], vec![b'f'; 99]].join(&b'/'), false),
+            ([vec![b'd'; 155], vec![b'f'; 100]].join(&b'/'), false),
+            ([vec![b'd'; 156], vec![b'f'; 100]].join(&b'/'), true),
+            ([vec![b'd'; 100], vec![b'f'; 101]].join(&b'/'), true),
+            ("lib/grün".as_bytes().to_vec(), true),
+            (b"lib/\xff\xfe".to_vec(), true),
+        ];
+        paths.extend((90..110).map(|length| (vec![b'x'; length], length > 100)));
+        for (path, pax) in paths {
+            let file = What::File {
+                size: 7,
+                executable: false,
+                id: (0, 0),
+            };
+            let (member, length) = read_back(&item(&path, file), 1000);
+            assert_eq!((&member.name, member.kind), (&path, Kind::File));
+            assert_eq!(
+                (member.size, member.mode, member.mtime),
+                (7, 0o644, (1000, 0))
+            );
+            assert_eq!(length > BLOCK, pax, "{}", path.escape_ascii());
+
+            let (member, _) = read_back(&item(b"l", What::Symlink(path.clone())), 1000);
+            assert_eq!((&member.link, member.kind), (&path, Kind::Symlink));
+        }
+    }
+
+    #[test]
+    fn large_files_and_odd_times_are_read_back() {
+        for size in [SIZE_LIMIT - 1, SIZE_LIMIT, 1 << 40] {
+            let file = What::File {
+                size,
+                executable: true,
+                id: (0, 0),
+            };
+            let (member, _) = read_back(&item(b"f", file), 5);
+            assert_eq!((member.size, member.mode), (size, 0o755));
+        }
+        for (mtime, epoch, expected) in [(7, 9, 7), (9, 7, 7), (-5, 7, 0), (7, -5, 0)] {
+            let item = Item {
+                mtime,
+                ..item(b"d", What::Directory)
+            };
+            let (member, _) = read_back(&item, epoch);
+            assert_eq!(member.mtime, (expected, 0));
+            assert_eq!((member.name.as_slice(), member.mode), (&b"d/"[..], 0o755));
+        }
+    }
+
+    #[test]
+    fn records_count_themselves() {
+        for length in 0..1100 {
+            let record = record(b"path", &vec![b'x'; length]);
+            let text = String::from_utf8(record.clone()).expect("ASCII");
+            let (count, _) = text.split_once(' ').expect("a count");
+            assert_eq!(count.parse(), Ok(record.len()));
+        }
+    }
+}
