@@ -104,9 +104,6 @@ impl Plain {
 
     /// The lines of the phases that have been silent for long enough at `now`.
     pub(super) fn beat(&mut self, now: Instant) -> Vec<String> {
-        if self.volume == Volume::Quiet {
-            return Vec::new();
-        }
         let due = self.running.iter_mut().filter(|it| it.next_beat <= now);
         due.map(|running| {
             // From now, not from when it was due: after a suspended machine wakes up, one line
@@ -117,8 +114,11 @@ impl Plain {
         .collect()
     }
 
-    /// When [`Self::beat`] has something to say next, if anything runs.
+    /// When [`Self::beat`] has something to say next, if anything runs and may be told.
     pub(super) fn next_beat(&self) -> Option<Instant> {
+        if self.volume == Volume::Quiet {
+            return None;
+        }
         self.running.iter().map(|running| running.next_beat).min()
     }
 
@@ -339,6 +339,22 @@ pub(super) mod tests {
         let controls = |text: String| text.chars().any(|c| c.is_control() && c != '\n');
         assert!(!controls(told(Volume::Verbose, Palette::new(false))));
         assert!(controls(told(Volume::Verbose, Palette::new(true))));
+    }
+
+    #[test]
+    fn nobody_waits_for_a_heartbeat_that_is_never_told() {
+        let [id] = phase_ids();
+        let begin = Event::Begin {
+            id,
+            title: "making".to_owned(),
+            total: Amount::Unknown,
+        };
+        let now = Instant::now();
+        for (volume, at) in [(Volume::Quiet, None), (Volume::Normal, Some(now + BEAT))] {
+            let mut plain = Plain::new(Palette::default(), volume);
+            plain.event(&begin, now);
+            assert_eq!(plain.next_beat(), at);
+        }
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl Failure {
     }
 
     /// Shows the place in a file that the error is about. The report's help becomes a hint; its
-    /// message is not printed again.
+    /// message is not printed again. Of the reports related to it each is shown whole.
     #[must_use]
     pub fn diagnostic(mut self, diagnostic: impl Into<miette::Report>) -> Self {
         self.diagnostic = Some(diagnostic.into());
@@ -143,7 +143,8 @@ impl Failure {
             next = cause.source();
         }
         if let Some(diagnostic) = diagnostic {
-            out.extend(snippets(diagnostic.as_ref()));
+            out.extend(snippets(diagnostic.as_ref(), None));
+            related(&mut out, diagnostic.as_ref(), palette);
         }
         if let Some(Excerpt { lines, log }) = excerpt {
             out.extend(lines.iter().map(|line| {
@@ -173,11 +174,23 @@ fn labelled(out: &mut Vec<String>, label: &str, painted: &str, message: &str) {
     }
 }
 
-/// The places that a diagnostic points at: file, line, caret, label.
+/// What a diagnostic is made of, one after the other: message, places, help.
+fn related(out: &mut Vec<String>, diagnostic: &dyn Diagnostic, palette: Palette) {
+    for part in diagnostic.related().into_iter().flatten() {
+        labelled(out, "error:", &palette.bad("error:"), &part.to_string());
+        out.extend(snippets(part, diagnostic.source_code()));
+        if let Some(help) = part.help() {
+            labelled(out, "hint:", &palette.hint("hint:"), &help.to_string());
+        }
+    }
+}
+
+/// The places that a diagnostic points at: file, line, caret, label. `source` is for one that
+/// brings no text of its own.
 ///
 /// Without colour: the file's own text is among the lines, and what of a line is a control sequence
 /// of ours could not be told from what is one of the file's.
-fn snippets(diagnostic: &dyn Diagnostic) -> Vec<String> {
+fn snippets(diagnostic: &dyn Diagnostic, source: Option<&dyn SourceCode>) -> Vec<String> {
     let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor())
         .with_links(false)
         .without_cause_chain()
@@ -186,7 +199,7 @@ fn snippets(diagnostic: &dyn Diagnostic) -> Vec<String> {
     let mut out = String::new();
     // A String takes everything, and a source that cannot be read leaves the message, which is
     // printed already.
-    let _ = handler.render_report(&mut out, &Places(diagnostic));
+    let _ = handler.render_report(&mut out, &Places { diagnostic, source });
     // The first line is miette's own headline, empty here.
     let below = out.split_once('\n').map_or("", |(_, below)| below);
     let below = below.trim_end().lines();
@@ -194,8 +207,16 @@ fn snippets(diagnostic: &dyn Diagnostic) -> Vec<String> {
 }
 
 /// A diagnostic reduced to where it points.
-#[derive(Debug)]
-struct Places<'a>(&'a dyn Diagnostic);
+struct Places<'a> {
+    diagnostic: &'a dyn Diagnostic,
+    source: Option<&'a dyn SourceCode>,
+}
+
+impl fmt::Debug for Places<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.diagnostic, f)
+    }
+}
 
 impl fmt::Display for Places<'_> {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -207,11 +228,11 @@ impl Error for Places<'_> {}
 
 impl Diagnostic for Places<'_> {
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        self.0.labels()
+        self.diagnostic.labels()
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.0.source_code()
+        self.diagnostic.source_code().or(self.source)
     }
 }
 
@@ -269,6 +290,48 @@ mod tests {
            ╰────
         hint: did you mean `kind`?
         "#);
+    }
+
+    #[derive(Debug, thiserror::Error, Diagnostic)]
+    #[error("2 mistakes in x.toml")]
+    struct Mistakes {
+        #[related]
+        all: Vec<miette::MietteDiagnostic>,
+        #[source_code]
+        text: miette::NamedSource<&'static str>,
+    }
+
+    #[test]
+    fn several_mistakes_are_all_shown() {
+        let mistake = |message: &str, at: usize| {
+            miette::MietteDiagnostic::new(message)
+                .with_help("write it so")
+                .with_label(LabeledSpan::at_offset(at, "here"))
+        };
+        let mistakes = Mistakes {
+            all: vec![mistake("no name", 0), mistake("no version", 6)],
+            text: miette::NamedSource::new("x.toml", "a = 1\nb = 2\n"),
+        };
+        let failure = Failure::new(ExitKind::Usage, mistakes.to_string()).diagnostic(mistakes);
+        insta::assert_snapshot!(failure.render(Palette::default()), @r"
+        error: 2 mistakes in x.toml
+        error: no name
+           ╭─[x.toml:1:1]
+         1 │ a = 1
+           · ▲
+           · ╰── here
+         2 │ b = 2
+           ╰────
+        hint: write it so
+        error: no version
+           ╭─[x.toml:2:1]
+         1 │ a = 1
+         2 │ b = 2
+           · ▲
+           · ╰── here
+           ╰────
+        hint: write it so
+        ");
     }
 
     #[test]

@@ -107,7 +107,7 @@ impl Observer for Terminal {
                 if let Some(line) = plain.event(&event, Instant::now()) {
                     write_line(out, &line);
                 }
-                if begins {
+                if begins && plain.next_beat().is_some() {
                     self.shared.keep_alive(&mut state);
                 }
             }
