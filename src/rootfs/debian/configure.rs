@@ -48,7 +48,7 @@ pub(super) fn configure(
     let total = Amount::Items(packages.len() as u64);
     let phase = tools.observer.phase(title, total);
     as_owner(tools, || write_database(stage, packages))?;
-    let spec = spec(stage, script(packages));
+    let spec = spec(stage, &script(packages));
     let mut log = Log::new(&phase);
     let mut take = |bytes: &[u8]| log.take(bytes);
     let outcome = sandbox::run(
@@ -192,7 +192,7 @@ fn script(packages: &[Unpacked]) -> String {
     script
 }
 
-fn spec(stage: &Stage<'_>, script: String) -> SandboxSpec {
+fn spec(stage: &Stage<'_>, script: &str) -> SandboxSpec {
     let layers = if stage.below.is_empty() {
         vec![stage.nothing.to_owned()]
     } else {
@@ -229,7 +229,7 @@ fn spec(stage: &Stage<'_>, script: String) -> SandboxSpec {
             tmpfs: 1 << 30,
         },
         command: Command {
-            argv: ["/bin/sh", "-c", &script].map(str::to_owned).to_vec(),
+            argv: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
             env: env
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use pgp::composed::{CleartextSignedMessage, Deserializable, SignedPublicKey};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Signature, SignatureType};
-use pgp::types::{KeyDetails, Tag};
+use pgp::types::{Duration, KeyDetails, Tag};
 
 /// How far ahead of this host's clock a signer's may be.
 const SKEW_SECONDS: i64 = 24 * 60 * 60;
@@ -94,7 +94,7 @@ impl Keyring {
             ));
         }
         let lifetime = signature.signature_expiration_time();
-        if !outlives(made, lifetime.map(|d| d.as_secs()), now.as_second()) {
+        if !outlives(made, lifetime.map(Duration::as_secs), now.as_second()) {
             return Err(format!("the signature of {issuer} has expired"));
         }
         for key in &self.0 {
@@ -182,7 +182,7 @@ fn primary_is_valid(key: &SignedPublicKey, at: i64) -> Result<(), String> {
     if at < start {
         return Err(format!("key {name} is younger than its signature"));
     }
-    if !outlives(start, own.key_expiration_time().map(|d| d.as_secs()), at) {
+    if !outlives(start, own.key_expiration_time().map(Duration::as_secs), at) {
         return Err(format!("key {name} had expired when it signed"));
     }
     Ok(())
@@ -226,7 +226,7 @@ fn subkey_may_sign(
         return Err(format!("subkey {name} is not for signing"));
     }
     let start = i64::from(subkey.key.created_at().as_secs());
-    let lifetime = newest.key_expiration_time().map(|d| d.as_secs());
+    let lifetime = newest.key_expiration_time().map(Duration::as_secs);
     if at < start || !outlives(start, lifetime, at) {
         return Err(format!("subkey {name} was not valid when it signed"));
     }
