@@ -1,6 +1,7 @@
 //! A mirror of two tiny packages, made here, with everything about it that can be wrong.
 #![allow(clippy::print_stderr)]
 
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -59,13 +60,12 @@ impl Bench {
         for (name, version, file) in packages {
             let deb = deb(name, version, bench.arch, file);
             let path = format!("pool/{name}.deb");
-            index.push_str(&format!(
-                "Package: {name}\nVersion: 1-1\nArchitecture: {}\nFilename: {path}\n\
-                 Size: {}\nSHA256: {}\n\n",
-                bench.arch,
-                deb.len(),
-                Sha256::of(&deb)
-            ));
+            let (arch, size, digest) = (bench.arch, deb.len(), Sha256::of(&deb));
+            let _ = write!(
+                index,
+                "Package: {name}\nVersion: 1-1\nArchitecture: {arch}\nFilename: {path}\n\
+                 Size: {size}\nSHA256: {digest}\n\n"
+            );
             bench.put(&path, &deb);
         }
         let index = liblzma::encode_all(index.as_bytes(), 1).expect("xz");

@@ -383,7 +383,7 @@ mod tests {
         let certify = |flags: fn(&mut KeyFlags), lifetime: u32| {
             let mut allowed = KeyFlags::default();
             flags(&mut allowed);
-            let lifetime = pgp::types::Duration::from_secs(lifetime);
+            let lifetime = Duration::from_secs(lifetime);
             let more = vec![
                 SubpacketData::KeyFlags(allowed),
                 SubpacketData::KeyExpirationTime(lifetime),
@@ -448,7 +448,7 @@ mod tests {
         assert!(said.contains("signed in the future"), "{said}");
         let said = refusal(&keyring, &signed(primary, BIRTH - DAY), now);
         assert!(said.contains("younger than its signature"), "{said}");
-        let lifetime = pgp::types::Duration::from_secs(DAY);
+        let lifetime = Duration::from_secs(DAY);
         let short = vec![SubpacketData::SignatureExpirationTime(lifetime)];
         let short = config(primary, SignatureType::Text, BIRTH + DAY, short);
         let said = refusal(&keyring, &sign(primary, short), now);
