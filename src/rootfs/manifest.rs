@@ -23,7 +23,7 @@ pub struct Manifest {
     keyring: Cow<'static, [u8]>,
 }
 
-/// OpenPGP keyrings by name: the shipped ones, and those beside manifests of one's own.
+/// `OpenPGP` keyrings by name: the shipped ones, and those beside manifests of one's own.
 pub type Keyrings = BTreeMap<String, Cow<'static, [u8]>>;
 
 /// What the images are made from.

@@ -90,6 +90,7 @@ impl Job<'_> {
         if has(&self.run.1) && has(&self.build.1) {
             return Ok(());
         }
+        store.sweep()?;
         let scratch = store.scratch()?;
         let finished = if has(&self.run.1) {
             let lower = layer::tree(&store.layer_path(&self.run.1));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::rootfs::Tools;
 use crate::sandbox::{
     self, Command, Identity, Input, Limits, Network, Output, Privileges, Root, SandboxSpec,
 };
-use crate::sys::fs::{self as sysfs, FsError};
+use crate::sys::fs::FsError;
 
 const DATABASE: &str = "var/lib/dpkg";
 /// Told to whatever would start a service: do not (invoke-rc.d(8)).
@@ -47,8 +47,11 @@ pub(super) fn configure(
     let title = format!("configuring the {} image", stage.image);
     let total = Amount::Items(packages.len() as u64);
     let phase = tools.observer.phase(title, total);
-    as_owner(tools, || write_database(stage, packages))?;
-    let spec = spec(stage, script(packages));
+    {
+        let _owner = owner::assume(tools.host);
+        write_database(stage, packages)?;
+    }
+    let spec = spec(stage, &script(packages));
     let mut log = Log::new(&phase);
     let mut take = |bytes: &[u8]| log.take(bytes);
     let outcome = sandbox::run(
@@ -74,27 +77,12 @@ pub(super) fn configure(
             log,
         });
     }
-    as_owner(tools, || tidy(stage.tree))?;
+    {
+        let _owner = owner::assume(tools.host);
+        tidy(stage.tree)?;
+    }
     phase.done();
     Ok(())
-}
-
-/// Runs `f` with the rights of whom the tree belongs to.
-fn as_owner<T: Send>(
-    tools: &Tools<'_>,
-    f: impl FnOnce() -> Result<T, DebianError> + Send,
-) -> Result<T, DebianError> {
-    let host = tools.host;
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(move || {
-            owner::assume(host);
-            f()
-        });
-        match thread.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    })
 }
 
 fn write_database(stage: &Stage<'_>, packages: &[Unpacked]) -> Result<(), DebianError> {
@@ -104,7 +92,7 @@ fn write_database(stage: &Stage<'_>, packages: &[Unpacked]) -> Result<(), Debian
     )?;
     let database = stage.tree.join(DATABASE);
     for dir in ["info", "triggers", "updates", "alternatives", "parts"] {
-        sysfs::create_dir_all(&database.join(dir))?;
+        owner::open_dir(&database.join(dir))?;
     }
     within(&database.join("info"), stage.tree)?;
     within(&database.join("triggers"), stage.tree)?;
@@ -123,7 +111,7 @@ fn write_database(stage: &Stage<'_>, packages: &[Unpacked]) -> Result<(), Debian
     }
     let policy = stage.tree.join(POLICY);
     let dir = policy.parent().unwrap_or(stage.tree);
-    sysfs::create_dir_all(dir)?;
+    owner::open_dir(dir)?;
     within(dir, stage.tree)?;
     write(&policy, b"#!/bin/sh\nexit 101\n", true)?;
     Ok(())
@@ -160,7 +148,11 @@ fn write(path: &Path, content: &[u8], program: bool) -> Result<(), FsError> {
         .custom_flags(libc::O_NOFOLLOW)
         .open(path)
         .map_err(FsError::new("create", path))?;
-    file.write_all(content).map_err(FsError::new("write", path))
+    file.write_all(content)
+        .map_err(FsError::new("write", path))?;
+    // The umask may have taken some of it.
+    file.set_permissions(fs::Permissions::from_mode(mode))
+        .map_err(FsError::new("chmod", path))
 }
 
 /// What root of the sandbox runs. `preinst` comes after the unpacking here, where dpkg runs it
@@ -192,7 +184,7 @@ fn script(packages: &[Unpacked]) -> String {
     script
 }
 
-fn spec(stage: &Stage<'_>, script: String) -> SandboxSpec {
+fn spec(stage: &Stage<'_>, script: &str) -> SandboxSpec {
     let layers = if stage.below.is_empty() {
         vec![stage.nothing.to_owned()]
     } else {
@@ -229,7 +221,7 @@ fn spec(stage: &Stage<'_>, script: String) -> SandboxSpec {
             tmpfs: 1 << 30,
         },
         command: Command {
-            argv: ["/bin/sh", "-c", &script].map(str::to_owned).to_vec(),
+            argv: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
             env: env
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -14,6 +14,9 @@ const MAGIC: &[u8; 8] = b"!<arch>\n";
 /// The control files of the largest packages take a few megabytes (`md5sums`, `symbols`).
 const CONTROL_LIMIT: u64 = 64 << 20;
 
+/// Control files by name: `control`, `md5sums`, `postinst` …
+pub(super) type ControlFiles = BTreeMap<String, Vec<u8>>;
+
 /// Why a package is not one.
 #[derive(Debug, thiserror::Error)]
 pub enum DebError {
@@ -44,7 +47,7 @@ pub enum DebError {
 /// A package that has been opened: its control files, by name, and where its data are.
 #[derive(Debug)]
 pub(super) struct Deb {
-    control: BTreeMap<String, Vec<u8>>,
+    control: ControlFiles,
     file: File,
     data: (u64, u64),
 }
@@ -103,9 +106,7 @@ impl Deb {
     }
 
     /// The data, decompressed, and the control files.
-    pub(super) fn into_parts(
-        mut self,
-    ) -> Result<(Box<dyn Read + Send>, BTreeMap<String, Vec<u8>>), DebError> {
+    pub(super) fn into_parts(mut self) -> Result<(Box<dyn Read + Send>, ControlFiles), DebError> {
         let (start, size) = self.data;
         self.file.seek(SeekFrom::Start(start))?;
         let data = archive::decoder(self.file.take(size))?;
@@ -152,7 +153,7 @@ fn member(
     }
 }
 
-fn control(file: &File, size: u64) -> Result<BTreeMap<String, Vec<u8>>, DebError> {
+fn control(file: &File, size: u64) -> Result<ControlFiles, DebError> {
     let decoded = archive::decoder(BufReader::new(file.take(size)))?;
     let mut archive = tar::Archive::new(decoded.take(CONTROL_LIMIT));
     let mut files = BTreeMap::new();

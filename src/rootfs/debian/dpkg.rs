@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use super::deb::ControlFiles;
 use super::deb822;
 
 /// A package whose files are in place.
@@ -18,8 +19,8 @@ pub(super) struct Unpacked {
     pub(super) name: String,
     /// Its architecture, or `all`.
     pub(super) arch: String,
-    /// Its control files: `control`, `md5sums`, `postinst` …
-    pub(super) control: BTreeMap<String, Vec<u8>>,
+    /// What is in its control archive.
+    pub(super) control: ControlFiles,
     /// Its files and directories, from the root and without a leading slash.
     pub(super) paths: Vec<String>,
 }

@@ -8,6 +8,7 @@
 //! The run image is the lower layer, and what the build image has beside it the upper one. While
 //! the lower is configured, the packages of the upper are still being fetched and unpacked.
 
+mod blob;
 mod bootstrap;
 mod configure;
 mod deb;

@@ -5,9 +5,9 @@ use std::io::Read as _;
 
 use jiff::Timestamp;
 
-use super::DebianError;
 use super::openpgp::Keyring;
 use super::release::Release;
+use super::{DebianError, blob};
 use crate::archive;
 use crate::model::{Amount, Arch};
 use crate::net::Download;
@@ -43,6 +43,7 @@ pub(super) fn indexes(
             let blob = tools
                 .client
                 .fetch(&download, tools.store, tools.interrupt, &|_| {})?;
+            let blob = blob::sound(&blob, &download, tools, tools.interrupt)?;
             let mut text = String::new();
             archive::decoder(sysfs::open(&blob)?)
                 .map_err(|source| DebianError::Decode {

@@ -10,11 +10,11 @@ use std::time::Duration;
 use super::deb::{Deb, DebError};
 use super::dpkg::Unpacked;
 use super::selection::Pick;
-use super::{DebianError, owner};
+use super::{DebianError, blob, owner};
 use crate::archive::{self, Extract, Limits, Trust};
 use crate::model::Arch;
 use crate::rootfs::Tools;
-use crate::sys::fs::{self as sysfs, FsError};
+use crate::sys::fs::FsError;
 use crate::sys::interrupt::Interrupt;
 
 /// The packages of one layer, and where they are unpacked.
@@ -39,10 +39,10 @@ pub(super) fn new_tree(tree: &Path, arch: Arch, above_another: bool) -> Result<(
         symlink(target, &path).map_err(FsError::new("symlink", &path))
     };
     for name in merged {
-        sysfs::create_dir_all(&tree.join("usr").join(name))?;
+        owner::open_dir(&tree.join("usr").join(name))?;
         link(name, &format!("usr/{name}"))?;
     }
-    sysfs::create_dir_all(&tree.join("var/lib/dpkg"))?;
+    owner::open_dir(&tree.join("var/lib/dpkg"))?;
     if above_another {
         link("var/run", "/run")?;
         link("var/lock", "/run/lock")?;
@@ -145,14 +145,18 @@ impl Board {
         std::thread::scope(|scope| {
             for _ in 0..tools.jobs.max(1) {
                 scope.spawn(|| {
-                    owner::assume(tools.host);
                     while let Some((n, blob)) = next(&receiver) {
                         let (batch, i) = order[n];
                         let Batch { picks, tree } = &batches[batch];
                         if stop.raised().is_some() {
                             continue;
                         }
-                        match unpack(&picks[i], &blob, tree, stop) {
+                        let unpacked =
+                            blob::sound(&blob, &downloads[n], tools, stop).and_then(|blob| {
+                                let _owner = owner::assume(tools.host);
+                                unpack(&picks[i], &blob, tree, stop)
+                            });
+                        match unpacked {
                             Ok(unpacked) => self.put(batch, i, unpacked),
                             Err(error) => self.fail(error),
                         }

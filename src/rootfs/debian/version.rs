@@ -24,8 +24,8 @@ fn parts(version: &str) -> (&str, &str, &str) {
 fn fragment(a: &str, b: &str) -> Ordering {
     let (mut a, mut b) = (a, b);
     while !(a.is_empty() && b.is_empty()) {
-        let (a_text, a_rest) = split_at_first(a, |c| c.is_ascii_digit());
-        let (b_text, b_rest) = split_at_first(b, |c| c.is_ascii_digit());
+        let (a_text, a_rest) = split_at_first(a, u8::is_ascii_digit);
+        let (b_text, b_rest) = split_at_first(b, u8::is_ascii_digit);
         let (a_digits, a_after) = split_at_first(a_rest, |c| !c.is_ascii_digit());
         let (b_digits, b_after) = split_at_first(b_rest, |c| !c.is_ascii_digit());
         let order = text(a_text, b_text).then_with(|| number(a_digits, b_digits));
