@@ -5,6 +5,7 @@ pub mod elf;
 pub mod failure;
 pub mod image;
 pub mod loader;
+pub mod package;
 pub mod prefix;
 pub mod proof;
 pub mod record;
