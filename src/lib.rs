@@ -4,8 +4,14 @@
 
 pub mod archive;
 pub mod artifact;
+pub mod build;
+pub mod cli;
+pub mod cmd;
+pub mod formula;
 pub mod model;
 pub mod net;
+pub mod rootfs;
 pub mod sandbox;
 pub mod store;
 pub mod sys;
+pub mod ui;

@@ -1,5 +1,8 @@
 //! The pybuild command line.
 
-fn main() {
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
     pybuild::sandbox::become_child_if_asked();
+    pybuild::cmd::main()
 }

@@ -13,7 +13,7 @@ use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
 use super::rules::{Place, place_of};
 use super::tree::{DEPTH_LIMIT, Kind, Tree, TreeError, names, open_dir};
-use crate::model::{Glob, GuestPath};
+use crate::model::{Glob, GuestPath, Link};
 use crate::sys::fs::FsError;
 
 /// Why a prefix could not be put in order.
@@ -49,21 +49,6 @@ pub enum PrefixError {
         /// The path below the prefix.
         path: PathBuf,
     },
-}
-
-/// A symlink that a formula wants in its prefix.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Link {
-    /// Where, below the prefix: `bin/python`.
-    pub path: String,
-    /// What it holds: `python3`.
-    pub to: String,
-}
-
-impl std::fmt::Display for Link {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} -> {}", self.path, self.to)
-    }
 }
 
 /// What [`prune`] took away.

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Arch, FormulaName, FormulaRef, GuestPath, Sha256, StackName, Version};
+use crate::model::{Arch, FormulaName, FormulaRef, GuestPath, Kind, Sha256, StackName, Version};
 
 /// The version of the format below. A reader refuses others.
 pub const SCHEMA: u32 = 1;
@@ -133,16 +133,6 @@ pub struct Record {
     pub source_date_epoch: i64,
     /// What built it.
     pub pybuild: ToolRecord,
-}
-
-/// What an artifact is to the platform.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// Run by applications; published under `runtimes/`.
-    Runtime,
-    /// Built against; published under `libraries/`.
-    Library,
 }
 
 /// The tarball.

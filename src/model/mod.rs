@@ -10,6 +10,7 @@ mod glob;
 mod guest_path;
 mod name;
 mod platform;
+mod product;
 mod suggest;
 mod version;
 
@@ -20,5 +21,6 @@ pub use glob::{Glob, GlobError};
 pub use guest_path::{GuestPath, GuestPathError};
 pub use name::{FormulaName, FormulaRef, NameError, StackName};
 pub use platform::{Arch, ArchError};
+pub use product::{Kind, Link};
 pub use suggest::nearest;
 pub use version::{Version, VersionError, VersionRange};

@@ -170,13 +170,18 @@ fn length(code: &[sock_filter]) -> u32 {
 }
 
 #[cfg(test)]
-pub(super) mod machine {
+pub(in crate::sandbox) mod machine {
     //! The machine, as far as filters use it: what the kernel would answer, without a kernel.
 
     use super::*;
 
     /// What `program` says to a call.
-    pub(crate) fn run(program: &[sock_filter], arch: u32, call: u32, args: &[u64]) -> Verdict {
+    pub(in crate::sandbox) fn run(
+        program: &[sock_filter],
+        arch: u32,
+        call: u32,
+        args: &[u64],
+    ) -> Verdict {
         let mut data = Vec::new();
         data.extend_from_slice(&call.to_le_bytes());
         data.extend_from_slice(&arch.to_le_bytes());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fmt::Write as _;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -28,13 +28,16 @@ use crate::sys::{fs, namespace, process, socket};
 pub fn become_child_if_asked() {
     let asked = std::env::args_os().next().is_some_and(|name| name == ROLE);
     if asked && socket::is_stream(std::io::stdin().as_fd()) {
-        process::exit_now(run(process::inherited(0)))
+        process::exit_now(run())
     }
 }
 
 /// Receives the plan and executes it. What it returns is seen by nobody: all that is to be known
 /// is reported by the socket.
-fn run(socket: OwnedFd) -> i32 {
+fn run() -> i32 {
+    let Ok(socket) = open_socket() else {
+        return 127; // the launcher sees that nothing was said
+    };
     let mut step = 0;
     let done = start(&socket).and_then(|(plan, stdio)| {
         let mut child = Child {
@@ -53,10 +56,16 @@ fn run(socket: OwnedFd) -> i32 {
     127
 }
 
-fn start(socket: &OwnedFd) -> Result<(Vec<Op>, Vec<OwnedFd>), Failure> {
-    process::set_name(c"pybuild-sandbox");
+/// The connection to the launcher, moved away from where the command's standard input will be.
+/// Whatever else this process was started with is closed.
+fn open_socket() -> Result<OwnedFd, Failure> {
     process::block_signals()?;
     process::close_from(3, false)?;
+    Ok(process::duplicate(std::io::stdin().as_fd())?)
+}
+
+fn start(socket: &OwnedFd) -> Result<(Vec<Op>, Vec<OwnedFd>), Failure> {
+    process::set_name(c"pybuild-sandbox");
     nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
     let (message, stdio) = socket::receive(socket.as_fd())?
         .ok_or_else(|| Failure::Other("the launcher is gone".to_owned()))?;
@@ -110,7 +119,11 @@ impl Child<'_> {
                 upper,
                 work,
             } => self.mount_fuse_overlay(program, layers, upper, work),
-            Op::CopyLayers { layers, upper } => self.copy_layers(layers, upper),
+            Op::CopyLayers {
+                layers,
+                upper,
+                work,
+            } => self.copy_layers(layers, upper, work),
             Op::Mount { kind, target } => self.mount(*kind, target),
             Op::Protect { target } => self.protect(target),
             Op::Mask { target } => self.mask(target),
@@ -194,7 +207,12 @@ impl Child<'_> {
         );
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         mount::mount_new("overlay", upper_fd.as_fd(), flags, &options)?;
-        self.root = Some(mount::open_path(upper)?);
+        let root = mount::open_path(upper)?;
+        // Where it cannot write its work directory the kernel mounts read-only and says nothing.
+        if mount::is_read_only(root.as_fd())? {
+            return Err(CallError::path("mkdirat", &work.join("work"))(Errno::EACCES).into());
+        }
+        self.root = Some(root);
         Ok(())
     }
 
@@ -209,14 +227,19 @@ impl Child<'_> {
         Err(Failure::Other("fuse-overlayfs".to_owned()))
     }
 
-    fn copy_layers(&mut self, layers: &[PathBuf], upper: &Path) -> Result<(), Failure> {
-        copy::layers(layers, upper)?;
+    fn copy_layers(
+        &mut self,
+        layers: &[PathBuf],
+        upper: &Path,
+        work: &Path,
+    ) -> Result<(), Failure> {
+        copy::layers(layers, upper, work, self.socket.as_fd())?;
         let at = mount::open_path(upper)?;
         let forbid = Forbid {
             write: false,
             devices: true,
         };
-        attach(at.as_fd(), at.as_fd(), false, forbid)?;
+        mount::bind(at.as_fd(), at.as_fd(), false, forbid)?;
         self.root = Some(mount::open_path(upper)?);
         Ok(())
     }
@@ -265,7 +288,7 @@ impl Child<'_> {
             write: true,
             devices: true,
         };
-        attach(at.as_fd(), at.as_fd(), true, forbid)
+        Ok(mount::bind(at.as_fd(), at.as_fd(), true, forbid)?)
     }
 
     fn mask(&self, target: &GuestPath) -> Result<(), Failure> {
@@ -282,14 +305,12 @@ impl Child<'_> {
                 "size=4k,mode=555",
             )?);
         }
-        let null = mount::clone_tree(mount::cwd(), Path::new("/dev/null"), false)?;
-        Ok(mount::attach_tree(null.as_fd(), at.as_fd())?)
+        show_device(Path::new("/dev/null"), at.as_fd())
     }
 
     fn show_device(&self, target: &GuestPath) -> Result<(), Failure> {
         let at = inroot::open_or_make_file(self.root().as_fd(), target.relative(), Links::Refused)?;
-        let device = mount::clone_tree(mount::cwd(), Path::new(target.as_str()), false)?;
-        Ok(mount::attach_tree(device.as_fd(), at.as_fd())?)
+        show_device(Path::new(target.as_str()), at.as_fd())
     }
 
     fn link(&self, target: &GuestPath, to: &str) -> Result<(), Failure> {
@@ -319,7 +340,7 @@ impl Child<'_> {
             write: access == Access::ReadOnly,
             devices: true,
         };
-        attach(source.as_fd(), at.as_fd(), true, forbid)
+        Ok(mount::bind(source.as_fd(), at.as_fd(), true, forbid)?)
     }
 
     /// Returns only if the command cannot be executed.
@@ -371,16 +392,14 @@ fn become_init() -> Result<(), Failure> {
     process::die_with_parent().map_err(Failure::from)
 }
 
-/// Mounts `source`, restricted, on `target`.
-fn attach(
-    source: std::os::fd::BorrowedFd<'_>,
-    target: std::os::fd::BorrowedFd<'_>,
-    recursive: bool,
-    forbid: Forbid,
-) -> Result<(), Failure> {
-    let tree = mount::clone_tree(source, Path::new(""), recursive)?;
-    mount::restrict_tree(tree.as_fd(), forbid, recursive)?;
-    Ok(mount::attach_tree(tree.as_fd(), target)?)
+fn show_device(device: &Path, at: BorrowedFd<'_>) -> Result<(), Failure> {
+    let device = mount::open_path(device)?;
+    // A read-only mount would not keep anyone from writing to a device, only from touching it.
+    let forbid = Forbid {
+        write: false,
+        devices: false,
+    };
+    Ok(mount::bind(device.as_fd(), at, false, forbid)?)
 }
 
 /// Looks for the program as `execvp(3)` does, in the command's own `PATH`.

@@ -18,6 +18,7 @@ mod seccomp;
 pub mod spec;
 mod wire;
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,20 @@ pub enum End {
     OutOfMemory,
     /// It printed more than its limit.
     TooMuchOutput,
+}
+
+impl fmt::Display for End {
+    /// As a predicate: `make` + `failed with exit code 2`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(0) => f.write_str("succeeded"),
+            Self::Exited(code) => write!(f, "failed with exit code {code}"),
+            Self::Killed(signal) => write!(f, "was killed by signal {signal}"),
+            Self::TimedOut => f.write_str("ran out of time"),
+            Self::OutOfMemory => f.write_str("used more memory than it may"),
+            Self::TooMuchOutput => f.write_str("printed more than it may"),
+        }
+    }
 }
 
 /// What a run came to.

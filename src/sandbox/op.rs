@@ -75,6 +75,8 @@ pub enum Op {
         layers: Vec<PathBuf>,
         /// Where the root is then, whole.
         upper: PathBuf,
+        /// Where it is noted that the copy is complete.
+        work: PathBuf,
     },
     /// Mount a new file system on a directory that is made if missing and must be no symlink.
     Mount {
@@ -259,7 +261,11 @@ impl fmt::Display for Op {
                 upper.display(),
                 work.display()
             ),
-            Self::CopyLayers { layers, upper } => {
+            Self::CopyLayers {
+                layers,
+                upper,
+                work: _,
+            } => {
                 write!(f, "copy {} to {} as /", Paths(layers), upper.display())
             }
             Self::Mount { kind, target } => write!(f, "mount {kind} on {target}"),

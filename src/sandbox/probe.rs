@@ -147,7 +147,7 @@ fn rooting(scratch: &Path) -> Result<Rooting, CallError> {
     let FsType(kind) = statfs(scratch)
         .map_err(CallError::path("statfs", scratch))?
         .filesystem_type();
-    if can_overlay(kernel, i64::from(kind)) {
+    if can_overlay(kernel, kind) {
         return Ok(Rooting::Overlay);
     }
     Ok(without_overlay())

@@ -5,6 +5,7 @@
 
 pub mod call;
 pub mod fs;
+pub mod inherit;
 pub mod inroot;
 pub mod interrupt;
 pub mod mount;

@@ -29,10 +29,13 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// A descriptor that this process was started with.
-pub fn inherited(fd: RawFd) -> OwnedFd {
-    // SAFETY: the caller names a standard descriptor that nothing else in this process owns.
-    unsafe { OwnedFd::from_raw_fd(fd) }
+/// Another descriptor for the same, out of the way of the standard ones, and closed at exec.
+pub fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd, CallError> {
+    use nix::fcntl::{FcntlArg, fcntl};
+    let duplicate = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(3))
+        .map_err(CallError::new("fcntl", "F_DUPFD_CLOEXEC"))?;
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(duplicate) })
 }
 
 /// Becomes an unprivileged user for good: no groups, gid, uid, in this order.

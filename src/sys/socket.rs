@@ -12,6 +12,9 @@ use nix::sys::socket::{
 
 use super::call::CallError;
 
+/// The bytes of a message and the descriptors that came with it.
+pub type Message = (Vec<u8>, Vec<OwnedFd>);
+
 /// Two connected stream sockets.
 pub fn pair() -> Result<(OwnedFd, OwnedFd), CallError> {
     socketpair(
@@ -68,7 +71,7 @@ fn too_long(length: usize) -> CallError {
 }
 
 /// Receives what [`send`] has sent; `None` if the other side is gone.
-pub fn receive(from: BorrowedFd<'_>) -> Result<Option<(Vec<u8>, Vec<OwnedFd>)>, CallError> {
+pub fn receive(from: BorrowedFd<'_>) -> Result<Option<Message>, CallError> {
     let mut fds = Vec::new();
     let mut header = [0; 4];
     if !fill(from, &mut header, &mut fds)? {

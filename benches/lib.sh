@@ -1,0 +1,115 @@
+# What the benches share: where things are, the machine's facts, timing, the table. Sourced.
+# shellcheck shell=bash
+set -euo pipefail
+umask 022
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+PYBUILD=${PYBUILD:-$here/../target/release/pybuild}
+STACK=${STACK:-debian-12}
+# Everything is made below this directory, on one file system, and removed at the end.
+BENCH_DIR=${BENCH_DIR:-$(mktemp -d "${TMPDIR:-/var/tmp}/pybuild-bench.XXXXXX")}
+
+die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+is_root() { [ "$(id -u)" = 0 ]; }
+docker_runs() { have docker && docker info >/dev/null 2>&1; }
+
+have "$PYBUILD" || die "no $PYBUILD: cargo build --release, or set PYBUILD"
+mkdir -p "$BENCH_DIR"
+# As root pybuild builds as an unprivileged uid, which must be able to pass.
+chmod 755 "$BENCH_DIR"
+
+clean_up() { chmod -R u+rwX "$BENCH_DIR" 2>/dev/null || true; rm -rf "$BENCH_DIR"; }
+trap clean_up EXIT
+
+# Ratios mean little without the machine that they come from.
+facts() {
+  printf '%s, %s\n' "$(date -u '+%Y-%m-%d %H:%M UTC')" "$(uname -srm)"
+  printf '%s processors: %s\n' "$(nproc)" "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)"
+  awk '/MemTotal/ { printf "%.1f GB of memory; ", $2 * 1024 / 1e9 }' /proc/meminfo
+  printf '%s on %s\n' "$BENCH_DIR" "$(stat -f -c %T "$BENCH_DIR")"
+  printf 'as uid %s; %s' "$(id -u)" "$("$PYBUILD" --version)"
+  local tool
+  for tool in "$@"; do printf '; %s' "$("$tool" --version 2>&1 | head -1)"; done
+  printf '\n\n'
+}
+
+# time_to NAME COMMAND…: runs the command and adds its wall-clock time to the samples of NAME. What
+# it prints goes to a file that is shown if it fails.
+declare -A samples=()
+names=()
+time_to() {
+  local name=$1 begin end log=$BENCH_DIR/last.log
+  shift
+  begin=${EPOCHREALTIME/[.,]/} # microseconds
+  "$@" >"$log" 2>&1 </dev/null || { cat "$log" >&2; die "failed: $name: $*"; }
+  end=${EPOCHREALTIME/[.,]/}
+  add_sample "$name" $((end - begin))
+}
+
+# add_sample NAME MICROSECONDS
+add_sample() {
+  [ -n "${samples[$1]:-}" ] || names+=("$1")
+  samples[$1]+="$2"$'\n'
+}
+
+# median NAME: of its samples, in microseconds.
+median() { printf '%s' "${samples[$1]}" | sort -n | awk '{ a[NR] = $1 } END { print (a[int((NR + 1) / 2)] + a[int(NR / 2) + 1]) / 2 }'; }
+
+# table PEER: every name's median, least and greatest, and its ratio to PEER's median.
+table() {
+  local peer=$1 name of
+  of=$(median "$peer")
+  printf '%-44s %10s %10s %10s %4s %7s\n' '' 'median s' 'min s' 'max s' runs ratio
+  for name in "${names[@]}"; do
+    printf '%s' "${samples[$name]}" | sort -n | awk -v name="$name" -v median="$(median "$name")" -v peer="$of" '
+      NR == 1 { min = $1 } { max = $1 }
+      END { printf "%-44s %10.4f %10.4f %10.4f %4d %7.2f\n", name, median / 1e6, min / 1e6, max / 1e6, NR, median / peer }'
+  done
+  printf 'ratio: to %s\n' "$peer"
+}
+
+# tree DIR: the stack's build image as one plain directory, for the peers.
+tree() {
+  mkdir -p "$1"
+  "$PYBUILD" run "$STACK" -- tar --one-file-system --exclude=./proc --exclude=./sys --exclude=./dev -C / -cf - . |
+    tar --no-same-owner -C "$1" -xf -
+  mkdir -p "$1"/{proc,sys,dev,tmp,app}
+}
+
+# plain TREE COMMAND…: in the tree with nothing but chroot; needs mounts for /proc and /dev, and so
+# a mount namespace, and where this is not root a user namespace.
+plain() {
+  local root=$1 user=()
+  shift
+  is_root || user=(--map-root-user)
+  unshare --mount "${user[@]}" sh -euc '
+    root=$1
+    shift
+    mount --rbind /proc "$root/proc"
+    mount --rbind /dev "$root/dev"
+    exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/ LC_ALL=C.UTF-8 \
+      chroot "$root" "$@"' sh "$root" "$@"
+}
+
+# source_of FORMULA VERSION: the source tarball in the store, by the digests of the formula's table.
+source_of() {
+  local digest
+  for digest in $(sed -n "/^\"$2\"/p" "$here/../formulae/$1.versions.toml" | grep -oE '[0-9a-f]{64}'); do
+    if [ -e "$PYBUILD_HOME/blobs/$digest" ]; then
+      printf '%s' "$PYBUILD_HOME/blobs/$digest"
+      return
+    fi
+  done
+  die "the store $PYBUILD_HOME has no source of $1-$2: build it once with pybuild"
+}
+
+# The store that the benches use: the user's own, so that a prepared stack is there already.
+if [ -z "${PYBUILD_HOME:-}" ]; then
+  if is_root; then
+    PYBUILD_HOME=/var/cache/pybuild
+  else
+    PYBUILD_HOME=${XDG_CACHE_HOME:-$HOME/.cache}/pybuild
+  fi
+fi
+export PYBUILD_HOME

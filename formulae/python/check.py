@@ -1,0 +1,176 @@
+"""Proves an installed Python, from inside it and without a network.
+
+    python check.py version 3.11.2      it is this version
+    python check.py prefix DIR          it knows where it was started from
+    python check.py modules NAME...     each of these can be imported
+    python check.py sqlite 3.46.1       sqlite3 is this SQLite, with all its features
+    python check.py tls                 TLS works: handshake and verification over loopback
+
+Silent and 0 if so; else one line on stderr for each thing that is not, and 1.
+Runs under every version that it checks.
+"""
+import os
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def one_line(error):
+    return '%s: %s' % (type(error).__name__, ' '.join(str(error).split()))
+
+
+def check_version(wanted):
+    found = '%d.%d.%d' % sys.version_info[:3]
+    if sys.version_info[3] != 'final':
+        found += ' (%s %d)' % sys.version_info[3:5]
+    if found != wanted:
+        yield 'it is %s, not %s' % (found, wanted)
+
+
+def check_prefix(wanted):
+    wanted = os.path.realpath(wanted)
+    for name in 'prefix', 'exec_prefix':
+        found = getattr(sys, name)
+        if os.path.realpath(found) != wanted:
+            yield 'sys.%s is %s, not %s' % (name, found, wanted)
+    if not os.path.realpath(os.__file__).startswith(wanted + os.sep):
+        yield 'its library is %s, not below %s' % (os.__file__, wanted)
+
+
+def check_modules(*names):
+    for name in names:
+        try:
+            __import__(name)
+        except Exception as error:
+            yield '%s: %s' % (name, one_line(error))
+
+
+def check_sqlite(wanted):
+    import sqlite3
+
+    if sqlite3.sqlite_version != wanted:
+        yield 'it is SQLite %s, not %s' % (sqlite3.sqlite_version, wanted)
+
+    features = [
+        ('FTS3', ['CREATE VIRTUAL TABLE t USING fts3(x)', "INSERT INTO t VALUES('ab cd')",
+                  "SELECT x FROM t WHERE t MATCH 'cd'"], 'ab cd'),
+        ('FTS4', ['CREATE VIRTUAL TABLE t USING fts4(x)', "INSERT INTO t VALUES('ab cd')",
+                  "SELECT x FROM t WHERE t MATCH 'cd'"], 'ab cd'),
+        ('FTS5', ['CREATE VIRTUAL TABLE t USING fts5(x)', "INSERT INTO t VALUES('ab cd')",
+                  "SELECT x FROM t WHERE t MATCH 'cd'"], 'ab cd'),
+        ('RTREE', ['CREATE VIRTUAL TABLE t USING rtree(id, a, b)', 'INSERT INTO t VALUES(7, 1, 2)',
+                   'SELECT id FROM t WHERE a <= 1.5 AND b >= 1.5'], 7),
+        ('GEOPOLY', ["SELECT geopoly_area('[[0,0],[1,0],[1,1],[0,1],[0,0]]')"], 1.0),
+        ('JSON', ["""SELECT json_extract('{"a":[1,2]}', '$.a[1]')"""], 2),
+        ('DBSTAT', ['CREATE TABLE t(x)', "SELECT name FROM dbstat WHERE name = 't'"], 't'),
+        ('column metadata', ["SELECT sqlite_compileoption_used('ENABLE_COLUMN_METADATA')"], 1),
+        ('thread safety', ["SELECT sqlite_compileoption_used('THREADSAFE=1')"], 1),
+    ]
+    if sqlite3.sqlite_version_info >= (3, 35):
+        features.append(('math functions', ['SELECT pow(2, 3)'], 8.0))
+    for name, statements, expected in features:
+        connection = sqlite3.connect(':memory:')
+        try:
+            for statement in statements:
+                row = connection.execute(statement).fetchone()
+            if row != (expected,):
+                yield '%s: gave %r, not %r' % (name, row, expected)
+        except sqlite3.Error as error:
+            yield '%s: %s' % (name, one_line(error))
+
+    connection = sqlite3.connect(':memory:')
+    nowhere = '/nonexistent/extension.so'
+    try:
+        connection.enable_load_extension(True)
+        connection.execute('SELECT load_extension(?)', (nowhere,))
+        yield 'loadable extensions: loaded one that does not exist'
+    except AttributeError as error:
+        yield 'loadable extensions: %s' % one_line(error)
+    except sqlite3.Error as error:
+        # It must have tried: the loader's message names the file.
+        if nowhere not in str(error):
+            yield 'loadable extensions: %s' % one_line(error)
+
+
+def check_tls():
+    import socket
+    import ssl
+    import threading
+
+    ssl.create_default_context()
+    certificate = os.path.join(HERE, 'loopback.pem')
+    accepting = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    accepting.load_cert_chain(certificate)
+    server = socket.socket()
+    server.bind(('127.0.0.1', 0))
+    server.listen(2)
+    server.settimeout(30)
+    troubles = []
+
+    def serve():
+        # Twice: for the client that trusts the certificate and the one that does not.
+        for _ in range(2):
+            try:
+                connection = server.accept()[0]
+                connection.settimeout(30)
+                secured = accepting.wrap_socket(connection, server_side=True)
+                secured.sendall(secured.recv(5)[::-1])
+                secured.close()
+            except (ssl.SSLError, socket.error) as error:
+                troubles.append(error)
+
+    def connect(context):
+        connection = socket.create_connection(server.getsockname(), 30)
+        try:
+            secured = context.wrap_socket(connection, server_hostname='localhost')
+            secured.sendall(b'hello')
+            # The peer hangs up without a farewell: that is an end, not an error.
+            answer = secured.recv(5)
+            return answer + secured.recv(1), secured.version()
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=serve)
+    thread.daemon = True
+    thread.start()
+    try:
+        answer, version = connect(ssl.create_default_context(cafile=certificate))
+        if answer != b'olleh':
+            yield 'the peer answered %r' % answer
+        if version not in ('TLSv1.2', 'TLSv1.3'):
+            yield 'the peers agreed on %s' % version
+    except (ssl.SSLError, socket.error) as error:
+        yield 'handshake: %s%s' % (one_line(error), ''.join('; server: ' + one_line(e) for e in troubles))
+        return
+    try:
+        connect(ssl.create_default_context())
+        yield 'a certificate that nobody vouches for was accepted'
+    except ssl.SSLError as error:
+        if 'CERTIFICATE_VERIFY_FAILED' not in str(error).upper().replace(' ', '_'):
+            yield 'verification: %s' % one_line(error)
+    thread.join(30)
+
+
+CHECKS = {
+    'version': check_version,
+    'prefix': check_prefix,
+    'modules': check_modules,
+    'sqlite': check_sqlite,
+    'tls': check_tls,
+}
+
+
+def main(name, *arguments):
+    failures = 0
+    try:
+        for failure in CHECKS[name](*arguments):
+            sys.stderr.write('%s: %s\n' % (name, failure))
+            failures += 1
+    except ImportError as error:
+        sys.stderr.write('%s: %s\n' % (name, one_line(error)))
+        failures += 1
+    return 1 if failures else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(*sys.argv[1:]))

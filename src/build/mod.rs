@@ -1,0 +1,16 @@
+//! Builds: what is done, decided before anything is done; under which id the result is filed;
+//! doing it; and what it printed.
+
+mod identity;
+pub mod log;
+mod plan;
+mod run;
+mod show;
+
+pub use identity::BUILD_REVISION;
+pub use plan::{
+    Bind, BuildOptions, BuildPlan, PlannedCheck, PlannedDependency, PlannedStep, Platform, What,
+    plan,
+};
+pub use run::{BuildError, Built, Conduct, Inputs, Tools, run};
+pub use show::common_env;

@@ -1,0 +1,345 @@
+//! Doing what a plan says: a workspace, the steps in their sandboxes, a prefix at the end.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::log::{BuildLog, LogHead};
+use super::plan::{self, BuildPlan, PlannedStep, What};
+use crate::archive::{self, ArchiveError, Extract, Trust};
+use crate::formula::FileContent;
+use crate::model::{Amount, FormulaRef, Observer, Phase};
+use crate::sandbox::{
+    self, Bind, Command, End, Host, Identity, Input, Limits, Network, Outcome, Output, Privileges,
+    Root, SandboxError, SandboxSpec,
+};
+use crate::store::{Scratch, Store, StoreError};
+use crate::sys::fs::{self as sysfs, FsError};
+use crate::sys::interrupt::Interrupt;
+
+/// Why a build came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file operation failed.
+    #[error(transparent)]
+    Fs(#[from] FsError),
+    /// A tarball cannot be unpacked.
+    #[error("cannot unpack {what}")]
+    Unpack {
+        /// Which tarball.
+        what: String,
+        /// Why.
+        source: ArchiveError,
+    },
+    /// The sandbox cannot be made, or was interrupted.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// A step failed.
+    #[error("{step} of {what} {end}")]
+    Step {
+        /// What was being built.
+        what: FormulaRef,
+        /// Which step.
+        step: String,
+        /// Its command, as one would paste it.
+        command: String,
+        /// How it ended.
+        end: End,
+        /// The last meaningful lines it printed.
+        excerpt: Vec<String>,
+        /// The whole log.
+        log: PathBuf,
+    },
+}
+
+/// What a plan's digests and names are on this host.
+#[derive(Debug)]
+pub struct Inputs<'a> {
+    /// The source tarball.
+    pub source: &'a Path,
+    /// The dependencies' tarballs, in the plan's order.
+    pub dependencies: &'a [PathBuf],
+    /// The build image's layers, the lowest first.
+    pub layers: &'a [PathBuf],
+}
+
+/// What a build is done with.
+pub struct Tools<'a> {
+    /// Where it works.
+    pub store: &'a Store,
+    /// What this host can do.
+    pub host: &'a Host,
+    /// Hears how it goes.
+    pub observer: &'a dyn Observer,
+    /// Ends it early.
+    pub interrupt: &'a Interrupt,
+}
+
+/// How a build is done, as far as that changes nothing in what it gives.
+#[derive(Debug, Clone, Copy)]
+pub struct Conduct {
+    /// What each step may use up.
+    pub limits: Limits,
+    /// Whether to open a shell where a step failed.
+    pub shell_on_failure: bool,
+}
+
+/// A prefix as the steps left it, in a scratch directory that lives as long as this.
+#[derive(Debug)]
+pub struct Built {
+    workspace: Workspace,
+    /// How long each step took.
+    pub steps: Vec<(String, Duration)>,
+}
+
+impl Built {
+    /// The directory that the sandbox saw as the prefix.
+    pub fn prefix(&self) -> &Path {
+        &self.workspace.prefix
+    }
+
+    /// The directory with the formula's helper files, which its checks need too.
+    pub fn files(&self) -> PathBuf {
+        self.workspace.place(&What::Files)
+    }
+}
+
+/// Runs a plan's steps.
+pub fn run(
+    plan: &BuildPlan,
+    inputs: &Inputs<'_>,
+    conduct: Conduct,
+    tools: &Tools<'_>,
+) -> Result<Built, BuildError> {
+    let head = LogHead {
+        build: plan.build_id,
+        stack: plan.platform.stack.clone(),
+        reference: plan.reference.clone(),
+        profile: plan.profile.clone(),
+    };
+    let mut log = BuildLog::create(&tools.store.log_path(&plan.build_id), &head)?;
+    let workspace = Workspace::prepare(plan, inputs, tools)?;
+    let mut steps = Vec::new();
+    for step in &plan.steps {
+        let spec = workspace.spec(plan, step, inputs.layers, conduct.limits);
+        let title = format!("{}: {}", plan.reference, step.name);
+        let phase = tools.observer.phase(title, Amount::Unknown);
+        let outcome = run_step(step, &spec, &mut log, &phase, tools)?;
+        if outcome.end != End::Exited(0) {
+            drop(phase);
+            if conduct.shell_on_failure {
+                open_shell(&spec, step, tools)?;
+            }
+            return Err(BuildError::Step {
+                what: plan.reference.clone(),
+                step: step.name.clone(),
+                command: step.command_line(),
+                end: outcome.end,
+                excerpt: log.excerpt(),
+                log: log.path().to_owned(),
+            });
+        }
+        steps.push((step.name.clone(), phase.done()));
+    }
+    Ok(Built { workspace, steps })
+}
+
+fn run_step(
+    step: &PlannedStep,
+    spec: &SandboxSpec,
+    log: &mut BuildLog,
+    phase: &Phase<'_>,
+    tools: &Tools<'_>,
+) -> Result<Outcome, BuildError> {
+    log.begin(&step.name, &step.command_line())?;
+    let mut written = Ok(());
+    let mut throttle = Throttle::new();
+    let mut take = |bytes: &[u8]| {
+        if written.is_ok() {
+            written = log.output(bytes, |line| {
+                if throttle.lets_pass() {
+                    phase.detail(line);
+                }
+            });
+        }
+    };
+    let output = Output::Lines(&mut take);
+    let outcome = sandbox::run(spec, tools.host, Input::Null, output, tools.interrupt)?;
+    written?;
+    log.end(&outcome.end.to_string(), outcome.wall)?;
+    Ok(outcome)
+}
+
+/// A shell in the sandbox of a failed step, on the user's own terminal.
+fn open_shell(spec: &SandboxSpec, step: &PlannedStep, tools: &Tools<'_>) -> Result<(), BuildError> {
+    tools.observer.note(format!(
+        "a shell in the sandbox where {} failed; the command was: {}",
+        step.name,
+        step.command_line()
+    ));
+    let mut spec = spec.clone();
+    spec.command.argv = vec!["/bin/sh".to_owned(), "-i".to_owned()];
+    spec.limits.wall = Duration::from_secs(24 * 3600);
+    let input = Input::Inherit;
+    sandbox::run(&spec, tools.host, input, Output::Inherit, tools.interrupt)?;
+    Ok(())
+}
+
+/// The directories of one build on this host, in a scratch directory.
+#[derive(Debug)]
+struct Workspace {
+    scratch: Scratch,
+    prefix: PathBuf,
+}
+
+impl Workspace {
+    /// Makes them, and unpacks what the plan wants to see there.
+    fn prepare(
+        plan: &BuildPlan,
+        inputs: &Inputs<'_>,
+        tools: &Tools<'_>,
+    ) -> Result<Self, BuildError> {
+        let title = format!("{}: unpack", plan.reference);
+        let phase = tools.observer.phase(title, Amount::Unknown);
+        let scratch = tools.store.scratch()?;
+        let prefix = scratch.path().join("prefix");
+        let this = Self { scratch, prefix };
+        for room in ["upper", "work"] {
+            sysfs::create_dir_all(&this.at(room))?;
+        }
+        let mut tarballs = inputs.dependencies.iter();
+        for plan::Bind { what, .. } in &plan.binds {
+            let into = this.place(what);
+            sysfs::create_dir_all(&into)?;
+            match what {
+                What::Source => unpack(inputs.source, &into, 1, tools)?,
+                What::Dependency(_) => {
+                    let tarball = tarballs.next().expect("one tarball for each dependency");
+                    unpack(tarball, &into, 0, tools)?;
+                }
+                What::Files => {
+                    write_files(&into, &plan.files)?;
+                    write_files(&into.join("patches"), &plan.patches)?;
+                }
+                What::Home | What::Prefix => {}
+            }
+        }
+        phase.done();
+        Ok(this)
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+
+    /// Where on this host a directory of the plan is.
+    fn place(&self, what: &What) -> PathBuf {
+        match what {
+            What::Source => self.at("source"),
+            What::Files => self.at("files"),
+            What::Home => self.at("home"),
+            What::Prefix => self.prefix.clone(),
+            What::Dependency(reference) => self.at("deps").join(reference.name().as_str()),
+        }
+    }
+
+    fn spec(
+        &self,
+        plan: &BuildPlan,
+        step: &PlannedStep,
+        layers: &[PathBuf],
+        limits: Limits,
+    ) -> SandboxSpec {
+        let bind = |bind: &plan::Bind| Bind {
+            source: self.place(&bind.what),
+            target: bind.target.clone(),
+            access: bind.access,
+        };
+        SandboxSpec {
+            root: Root {
+                layers: layers.to_vec(),
+                upper: self.at("upper"),
+                work: self.at("work"),
+            },
+            binds: plan.binds.iter().map(bind).collect(),
+            identity: Identity::BUILDER,
+            privileges: Privileges::Build,
+            network: if plan.network {
+                Network::Host
+            } else {
+                Network::None
+            },
+            limits,
+            command: Command {
+                argv: step.argv.clone(),
+                env: step.env.clone(),
+                cwd: step.cwd.clone(),
+            },
+        }
+    }
+}
+
+fn unpack(tarball: &Path, into: &Path, strip: usize, tools: &Tools<'_>) -> Result<(), BuildError> {
+    let name = tarball.file_name().unwrap_or_default().to_string_lossy();
+    let file = sysfs::open(tarball)?;
+    let size = file
+        .metadata()
+        .map_err(FsError::new("stat", tarball))?
+        .len();
+    let how = Extract {
+        strip,
+        limits: archive::Limits::for_compressed(size),
+        ..Extract::new(into, Trust::Sealed)
+    };
+    archive::decoder(archive::interruptible(file, tools.interrupt))
+        .and_then(|tar| archive::extract(tar, &how))
+        .map(drop)
+        .map_err(|source| BuildError::Unpack {
+            what: name.into_owned(),
+            source,
+        })
+}
+
+/// Helper files are the same in every build: what the umask says is not.
+fn write_files(dir: &Path, files: &[FileContent]) -> Result<(), BuildError> {
+    for file in files {
+        let path = dir.join(file.path());
+        if let Some(parent) = path.parent() {
+            sysfs::create_dir_all(parent)?;
+        }
+        fs::write(&path, file.bytes()).map_err(FsError::new("write", &path))?;
+        fs::set_permissions(&path, Permissions::from_mode(0o644))
+            .map_err(FsError::new("chmod", &path))?;
+    }
+    Ok(())
+}
+
+/// Lets a build that prints thousands of lines a second show only some of them.
+struct Throttle {
+    window: Instant,
+    passed: u32,
+}
+
+impl Throttle {
+    const WINDOW: Duration = Duration::from_millis(50);
+    const LINES: u32 = 50;
+
+    fn new() -> Self {
+        Self {
+            window: Instant::now(),
+            passed: 0,
+        }
+    }
+
+    fn lets_pass(&mut self) -> bool {
+        if self.window.elapsed() > Self::WINDOW {
+            *self = Self::new();
+        }
+        self.passed += 1;
+        self.passed <= Self::LINES
+    }
+}

@@ -1,0 +1,163 @@
+//! Shows a plan as a shell script that a person can read, and paste line by line.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::model::Glob;
+use crate::sandbox::Access;
+
+use super::plan::{Bind, BuildPlan, PlannedCheck, PlannedStep, What};
+
+impl fmt::Display for BuildPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.head(f)?;
+        let common = common_env(&self.steps);
+        if !common.is_empty() {
+            writeln!(f, "\n# for every step")?;
+        }
+        for (name, value) in &common {
+            writeln!(f, "export {name}={}", quoted(value))?;
+        }
+        for PlannedStep {
+            name,
+            argv,
+            cwd,
+            env,
+        } in &self.steps
+        {
+            writeln!(f, "\n# {name}")?;
+            write!(f, "(cd {} && ", quoted(cwd.as_str()))?;
+            let own: BTreeMap<_, _> = env
+                .iter()
+                .filter(|(name, _)| !common.contains_key(*name))
+                .collect();
+            for (name, value) in own {
+                write!(f, "{name}={} ", quoted(value))?;
+            }
+            writeln!(f, "{})", command(argv))?;
+        }
+        self.tail(f)
+    }
+}
+
+impl BuildPlan {
+    fn head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let platform = &self.platform;
+        writeln!(
+            f,
+            "# {}, profile {}, for {} on {}",
+            self.reference, self.profile, platform.stack, platform.arch
+        )?;
+        writeln!(f, "# build id     {}", self.build_id)?;
+        writeln!(f, "# build image  {}", platform.build_image)?;
+        writeln!(f, "# run image    {}", platform.run_image)?;
+        writeln!(
+            f,
+            "# source       {} ({})",
+            self.source.file, self.source.name
+        )?;
+        writeln!(f, "#              {}", self.source.sha256)?;
+        let network = if self.network { "the host's" } else { "none" };
+        writeln!(f, "# network      {network}")?;
+        for Bind {
+            what,
+            target,
+            access,
+        } in &self.binds
+        {
+            let access = match access {
+                Access::ReadOnly => "ro",
+                Access::ReadWrite => "rw",
+            };
+            writeln!(f, "# bind {access}      {target}: {}", self.described(what))?;
+        }
+        Ok(())
+    }
+
+    fn described(&self, what: &What) -> String {
+        match what {
+            What::Source => "the source".to_owned(),
+            What::Files => {
+                let files = self.files.iter().map(|file| file.path().to_owned());
+                let patches = self.patches.iter().map(|p| format!("patches/{}", p.path()));
+                let all: Vec<String> = files.chain(patches).collect();
+                match all.as_slice() {
+                    [] => "no files".to_owned(),
+                    all => all.join(", "),
+                }
+            }
+            What::Dependency(reference) => {
+                let mut dependencies = self.dependencies.iter();
+                let id = dependencies
+                    .find(|dependency| dependency.reference == *reference)
+                    .map(|dependency| format!(", build id {}", dependency.build_id.short()));
+                format!("{reference}{}", id.unwrap_or_default())
+            }
+            What::Home => "an empty home".to_owned(),
+            What::Prefix => "the prefix".to_owned(),
+        }
+    }
+
+    /// What follows the steps. The globs are not the shell's: they are told, not pasted.
+    fn tail(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.prune.is_empty() {
+            let globs: Vec<&str> = self.prune.iter().map(Glob::as_str).collect();
+            writeln!(f, "\n# removed from the prefix: {}", globs.join(" "))?;
+        }
+        if !self.links.is_empty() {
+            writeln!(f, "\n# links")?;
+        }
+        for link in &self.links {
+            let path = format!("{}/{}", self.prefix, link.path);
+            writeln!(f, "ln -s {} {}", quoted(&link.to), quoted(&path))?;
+        }
+        for PlannedCheck {
+            name,
+            prefix,
+            argv,
+            cwd,
+            env: _, // the same seven variables for each
+        } in &self.checks
+        {
+            writeln!(f, "\n# check {name} (run image, prefix at {prefix})")?;
+            writeln!(f, "(cd {} && {})", quoted(cwd.as_str()), command(argv))?;
+        }
+        Ok(())
+    }
+}
+
+/// The variables that have the same value in every step.
+pub fn common_env(steps: &[PlannedStep]) -> BTreeMap<String, String> {
+    let Some((first, rest)) = steps.split_first() else {
+        return BTreeMap::new();
+    };
+    let everywhere =
+        |name: &str, value: &String| rest.iter().all(|step| step.env.get(name) == Some(value));
+    first
+        .env
+        .iter()
+        .filter(|(name, value)| everywhere(name, value))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+impl PlannedStep {
+    /// The command as one would paste it into a shell.
+    pub fn command_line(&self) -> String {
+        command(&self.argv)
+    }
+}
+
+fn command(argv: &[String]) -> String {
+    let words: Vec<String> = argv.iter().map(|word| quoted(word)).collect();
+    words.join(" ")
+}
+
+/// A word as a POSIX shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "%+,-./:=@_^".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}

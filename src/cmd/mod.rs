@@ -1,0 +1,55 @@
+//! The commands: each a short pipeline over the rooms below.
+
+mod delivery;
+// mod doctor;
+mod failure;
+mod limits;
+mod log;
+mod make;
+mod prepare;
+mod reproduce;
+mod run;
+mod sandbox;
+mod session;
+mod source;
+mod steward;
+
+use std::process::{ExitCode, ExitStatus};
+
+use clap::Parser as _;
+
+use crate::cli::{Cli, Command};
+use crate::ui::Failure;
+
+/// How a command ended well.
+enum Done {
+    /// Everything is done.
+    Here,
+    /// What was run ended with this code, which is passed on.
+    Code(u8),
+    /// Another process did it, and ended so.
+    Elsewhere(ExitStatus),
+}
+
+/// Reads the command line, does what it says, and tells how that went.
+pub fn main() -> ExitCode {
+    // What pybuild writes is for everyone to read, whatever the user's habit.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    let Cli { global, command } = Cli::parse();
+    let result = match &command {
+        Command::Sandbox(args) => sandbox::run(&global, args),
+        Command::Prepare(args) => prepare::run(&global, args),
+        Command::Run(args) => run::run(&global, args),
+        Command::Doctor => Ok(Done::Here),
+        Command::Log(args) => log::run(&global, args),
+    };
+    match result {
+        Ok(Done::Here) => ExitCode::SUCCESS,
+        Ok(Done::Code(code)) => ExitCode::from(code),
+        Ok(Done::Elsewhere(status)) => ExitCode::from(steward::exit_code(status)),
+        Err(failure) => {
+            failure.print(session::terminal(&global).palette());
+            failure.exit().into()
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! `pybuild prepare`: a stack's images, and nothing else.
+
+use super::session::{Opened, Session, host_arch, manifest};
+use super::{Done, Failure};
+use crate::cli::{Global, Prepare};
+use crate::model::Elapsed;
+use crate::rootfs;
+use crate::ui::{self, Align, Table};
+
+/// Prepares each stack in turn.
+pub(super) fn run(global: &Global, args: &Prepare) -> Result<Done, Failure> {
+    let manifests = args
+        .stacks
+        .iter()
+        .map(|name| manifest(name, &args.sources))
+        .collect::<Result<Vec<_>, _>>()?;
+    let session = match Session::open(global, None)? {
+        Opened::Session(session) => session,
+        Opened::Elsewhere(status) => return Ok(Done::Elsewhere(status)),
+    };
+    let mut table = Table::new([Align::Left, Align::Left, Align::Right, Align::Left]);
+    let mut json = Vec::new();
+    for manifest in &manifests {
+        if args.dry_run {
+            let there = rootfs::prepared(manifest, host_arch()?, &session.store)?;
+            let state = if there.is_some() {
+                "prepared"
+            } else {
+                "would be prepared"
+            };
+            ui::print(&format!("{}: {state}\n", manifest.name()))?;
+            continue;
+        }
+        let rootfs = session.rootfs(manifest, &args.sources)?;
+        for (kind, image) in [("run", &rootfs.run), ("build", &rootfs.build)] {
+            table.row([
+                manifest.name().to_string(),
+                kind.to_owned(),
+                format!("{} packages", image.packages.len()),
+                image.digest.to_string(),
+            ]);
+            json.push(serde_json::json!({
+                "stack": manifest.name(),
+                "image": kind,
+                "packages": image.packages.len(),
+                "digest": image.digest,
+                "layers": image.layers,
+            }));
+        }
+    }
+    if args.dry_run {
+        return Ok(Done::Here);
+    }
+    if global.json {
+        ui::print_json(&json)?;
+    } else {
+        ui::print(&table.render())?;
+        ui::print(&format!("in all {}\n", Elapsed(session.started.elapsed())))?;
+    }
+    Ok(Done::Here)
+}

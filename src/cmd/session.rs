@@ -1,0 +1,132 @@
+//! What every command works with: the terminal, the store, the host, the wish to stop.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Instant;
+
+use super::delivery::Delivery;
+use super::steward::{self, Role};
+use crate::cli::{Color, Global, StackSources};
+use crate::model::{Arch, Observer, StackName};
+use crate::net::{self, Client};
+use crate::rootfs::{self, Catalog, Manifest, Rootfs};
+use crate::sandbox::Host;
+use crate::store::{self, Store};
+use crate::sys::interrupt::Interrupt;
+use crate::ui::{ColorChoice, ExitKind, Failure, Terminal, Wish};
+
+/// What every command works with.
+pub(super) struct Session {
+    pub(super) ui: Terminal,
+    pub(super) store: Store,
+    pub(super) host: Host,
+    pub(super) client: Client,
+    pub(super) interrupt: Interrupt,
+    pub(super) delivery: Box<dyn Delivery>,
+    pub(super) started: Instant,
+}
+
+/// A session, or what became of it in another process.
+pub(super) enum Opened {
+    /// Work with it.
+    Session(Box<Session>),
+    /// All is done already, by this command's worker.
+    Elsewhere(ExitStatus),
+}
+
+/// The terminal as the flags want it.
+pub(super) fn terminal(global: &Global) -> Terminal {
+    Terminal::new(Wish {
+        color: match global.color {
+            Color::Auto => ColorChoice::Auto,
+            Color::Always => ColorChoice::Always,
+            Color::Never => ColorChoice::Never,
+        },
+        quiet: global.quiet,
+        verbose: global.verbose,
+    })
+}
+
+/// Where the store is.
+fn store_root(global: &Global) -> Result<PathBuf, Failure> {
+    let is_root = nix::unistd::geteuid().is_root();
+    let root = match &global.store {
+        Some(root) => Some(root.clone()),
+        None => store::default_root(is_root, |name| std::env::var(name).ok()),
+    };
+    let root = root.ok_or_else(|| {
+        Failure::new(ExitKind::Usage, "there is no place for pybuild's store")
+            .hint("set PYBUILD_HOME, or HOME, or give --store DIR")
+    })?;
+    std::path::absolute(&root).map_err(|error| Failure::new(ExitKind::Usage, error))
+}
+
+impl Session {
+    /// Opens a session. `output` is where files will be delivered, for commands that do.
+    pub(super) fn open(global: &Global, output: Option<&Path>) -> Result<Opened, Failure> {
+        let started = Instant::now();
+        let root = store_root(global)?;
+        let delivery = match steward::enter(&root, global.run_as, output)? {
+            Role::Steward(status) => return Ok(Opened::Elsewhere(status)),
+            Role::Worker(delivery) => delivery,
+        };
+        let interrupt = Interrupt::install()
+            .map_err(|errno| Failure::new(ExitKind::TryAgain, format!("sigaction: {errno}")))?;
+        let store = Store::open(&root)?;
+        store.sweep()?;
+        let host = Host::probe(&store.root().join("scratch"))?;
+        Ok(Opened::Session(Box::new(Self {
+            ui: terminal(global),
+            store,
+            host,
+            client: Client::new(net::Settings::default()),
+            interrupt,
+            delivery,
+            started,
+        })))
+    }
+
+    /// Who hears how it goes.
+    pub(super) fn observer(&self) -> &dyn Observer {
+        &self.ui
+    }
+
+    /// The stack's images: those that this host has, else fetched and prepared.
+    pub(super) fn rootfs(
+        &self,
+        manifest: &Manifest,
+        sources: &StackSources,
+    ) -> Result<Rootfs, Failure> {
+        let arch = host_arch()?;
+        if let Some(rootfs) = rootfs::prepared(manifest, arch, &self.store)? {
+            return Ok(rootfs);
+        }
+        let tools = rootfs::Tools {
+            store: &self.store,
+            client: &self.client,
+            host: &self.host,
+            observer: self.observer(),
+            interrupt: &self.interrupt,
+            mirror: sources.debian_mirror.clone(),
+            jobs: jobs(None),
+        };
+        Ok(rootfs::prepare(manifest, arch, &tools)?)
+    }
+}
+
+/// The architecture of this host, which is the one that is built for.
+pub(super) fn host_arch() -> Result<Arch, Failure> {
+    Arch::host().map_err(|error| Failure::new(ExitKind::CannotSandbox, error))
+}
+
+/// The manifest of a stack.
+pub(super) fn manifest(name: &StackName, sources: &StackSources) -> Result<Manifest, Failure> {
+    let catalog = Catalog::load(sources.manifests.as_deref())?;
+    Ok(catalog.get(name)?.clone())
+}
+
+/// How many jobs to run at once: as asked, else as many processors as this process may use.
+pub(super) fn jobs(asked: Option<std::num::NonZeroUsize>) -> usize {
+    let available = std::thread::available_parallelism().ok();
+    asked.or(available).map_or(1, std::num::NonZeroUsize::get)
+}

@@ -1,0 +1,175 @@
+//! Getting a recipe's source: which of its forms, and from which of the places that have it.
+
+use std::path::{Path, PathBuf};
+
+use super::Failure;
+use super::session::Session;
+use crate::cli;
+use crate::formula::{Recipe, Source};
+use crate::model::Amount;
+use crate::net::{Client, Download, NetError, Settings};
+use crate::rootfs::debian;
+
+/// The places that are asked besides upstream.
+#[derive(Debug, Default)]
+pub(super) struct Mirrors {
+    /// Has source tarballs by file name.
+    source: Option<String>,
+    /// Has Debian's pool.
+    debian: Option<String>,
+}
+
+impl Mirrors {
+    pub(super) fn of(args: &cli::Sandbox) -> Self {
+        let debian = args.sources.stacks.debian_mirror.clone();
+        Self {
+            source: args.source_mirror.clone(),
+            debian: debian.or_else(|| debian::mirror::of_host(Path::new("/etc/apt"))),
+        }
+    }
+
+    /// Where a source may be, in the order in which to ask: upstream, the mirror of sources, the
+    /// Debian pool.
+    fn urls(&self, source: &Source) -> Vec<String> {
+        let below = |base: &Option<String>, path: &str| {
+            base.as_ref().map(|base| {
+                let base = base.trim_end_matches('/');
+                if base.contains("://") {
+                    format!("{base}/{path}")
+                } else {
+                    // A directory is as good as a server.
+                    let base = std::path::absolute(base).unwrap_or_else(|_| PathBuf::from(base));
+                    format!("file://{}/{path}", base.display())
+                }
+            })
+        };
+        let pool = source
+            .pool
+            .as_ref()
+            .and_then(|pool| below(&self.debian, pool));
+        let mut urls = source.urls.clone();
+        urls.extend(below(&self.source, &source.file));
+        urls.extend(pool);
+        urls
+    }
+}
+
+/// A source on this host.
+#[derive(Debug)]
+pub(super) struct Fetched<'a> {
+    pub(super) source: &'a Source,
+    pub(super) blob: PathBuf,
+}
+
+/// The first of a recipe's sources that can be had: what the store has, else what is fetched.
+pub(super) fn fetch<'a>(
+    recipe: &'a Recipe,
+    mirrors: &Mirrors,
+    session: &Session,
+) -> Result<Fetched<'a>, Failure> {
+    let kept = |source: &'a Source| {
+        let blob = session.store.blob(&source.sha256)?;
+        Some(Fetched { source, blob })
+    };
+    if let Some(fetched) = recipe.sources.iter().find_map(kept) {
+        return Ok(fetched);
+    }
+    let mut last = None;
+    for patience in patience(recipe.sources.len()) {
+        let client = Client::new(patience);
+        for source in &recipe.sources {
+            match fetch_one(recipe, source, mirrors, &client, session) {
+                Ok(blob) => return Ok(Fetched { source, blob }),
+                // Another form does not help against these.
+                Err(
+                    error @ (NetError::Interrupted(_) | NetError::Full(_) | NetError::ReadOnly(_)),
+                ) => return Err(error.into()),
+                Err(error) => last = Some(error),
+            }
+        }
+    }
+    Err(match last {
+        Some(error) => Failure::from(error).hint(format!(
+            "put {} into a directory and give it as --source-mirror, or allow this host to reach \
+             one of these places",
+            file_names(recipe)
+        )),
+        None => Failure::new(
+            crate::ui::ExitKind::Usage,
+            format!("{} has no source", recipe.reference),
+        ),
+    })
+}
+
+/// How patiently to ask, round by round. With several forms of a source one is as good as another:
+/// only when none can be had at once is it worth waiting for one.
+fn patience(forms: usize) -> Vec<Settings> {
+    let hasty = Settings {
+        tries: 1,
+        ..Settings::default()
+    };
+    match forms {
+        0 | 1 => vec![Settings::default()],
+        _ => vec![hasty, Settings::default()],
+    }
+}
+
+fn fetch_one(
+    recipe: &Recipe,
+    source: &Source,
+    mirrors: &Mirrors,
+    client: &Client,
+    session: &Session,
+) -> Result<PathBuf, NetError> {
+    let download = Download {
+        what: source.file.clone(),
+        urls: mirrors.urls(source),
+        digest: source.sha256,
+        size: None,
+    };
+    let title = format!("fetching the source of {}", recipe.reference);
+    let phase = session.observer().phase(title, Amount::Bytes(0));
+    let progress = |bytes| phase.advance(bytes);
+    let blob = client.fetch(&download, &session.store, &session.interrupt, &progress)?;
+    phase.done();
+    Ok(blob)
+}
+
+fn file_names(recipe: &Recipe) -> String {
+    let names: Vec<&str> = recipe
+        .sources
+        .iter()
+        .map(|source| source.file.as_str())
+        .collect();
+    names.join(" or ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Sha256;
+
+    #[test]
+    fn upstream_is_asked_first_and_the_pool_last() {
+        let source = Source {
+            name: "tgz".to_owned(),
+            urls: vec!["https://www.python.org/ftp/python/3.11.2/Python-3.11.2.tgz".to_owned()],
+            pool: Some("pool/main/p/python3.11/python3.11_3.11.2.orig.tar.gz".to_owned()),
+            sha256: Sha256::of(b""),
+            file: "Python-3.11.2.tgz".to_owned(),
+        };
+        let mirrors = Mirrors {
+            source: Some("/srv/sources/".to_owned()),
+            debian: Some("http://mirror.example.org/debian/".to_owned()),
+        };
+        assert_eq!(
+            mirrors.urls(&source),
+            [
+                "https://www.python.org/ftp/python/3.11.2/Python-3.11.2.tgz",
+                "file:///srv/sources/Python-3.11.2.tgz",
+                "http://mirror.example.org/debian/pool/main/p/python3.11/python3.11_3.11.2.orig.tar.gz",
+            ]
+        );
+        assert_eq!(Mirrors::default().urls(&source).len(), 1);
+    }
+}

@@ -1,0 +1,318 @@
+//! The packages' own scripts, run in the sandbox: before, `preinst`; then `dpkg --configure`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::dpkg::{self, Before, DatabaseFile, Unpacked};
+use super::unpack::within;
+use super::{DebianError, deb822, owner};
+use crate::model::{Amount, Phase};
+use crate::rootfs::Tools;
+use crate::sandbox::{
+    self, Command, Identity, Input, Limits, Network, Output, Privileges, Root, SandboxSpec,
+};
+use crate::sys::fs::{self as sysfs, FsError};
+
+const DATABASE: &str = "var/lib/dpkg";
+/// Told to whatever would start a service: do not (invoke-rc.d(8)).
+const POLICY: &str = "usr/sbin/policy-rc.d";
+/// What a person needs to see of a failure.
+const LOG_LINES: usize = 40;
+
+/// What is configured: packages whose files are in `tree`, on top of the layers `below`.
+pub(super) struct Stage<'a> {
+    /// `run` or `build`.
+    pub(super) image: &'static str,
+    /// The layers below, the lowest first. Empty for a first layer.
+    pub(super) below: Vec<PathBuf>,
+    /// Where the packages were unpacked; it is changed.
+    pub(super) tree: &'a Path,
+    /// An empty directory on the same file system, for the sandbox.
+    pub(super) work: &'a Path,
+    /// Another, in place of a layer below where there is none.
+    pub(super) nothing: &'a Path,
+}
+
+/// Writes dpkg's database and runs the packages' scripts.
+pub(super) fn configure(
+    stage: &Stage<'_>,
+    packages: &[Unpacked],
+    tools: &Tools<'_>,
+) -> Result<(), DebianError> {
+    let title = format!("configuring the {} image", stage.image);
+    let total = Amount::Items(packages.len() as u64);
+    let phase = tools.observer.phase(title, total);
+    as_owner(tools, || write_database(stage, packages))?;
+    let spec = spec(stage, script(packages));
+    let mut log = Log::new(&phase);
+    let mut take = |bytes: &[u8]| log.take(bytes);
+    let outcome = sandbox::run(
+        &spec,
+        tools.host,
+        Input::Null,
+        Output::Lines(&mut take),
+        tools.interrupt,
+    )?;
+    let log = log.text();
+    if outcome.end != sandbox::End::Exited(0) {
+        return Err(DebianError::Configure {
+            image: stage.image,
+            end: outcome.end,
+            log,
+        });
+    }
+    let packages = unfinished(stage.tree)?;
+    if !packages.is_empty() {
+        return Err(DebianError::NotInstalled {
+            image: stage.image,
+            packages,
+            log,
+        });
+    }
+    as_owner(tools, || tidy(stage.tree))?;
+    phase.done();
+    Ok(())
+}
+
+/// Runs `f` with the rights of whom the tree belongs to.
+fn as_owner<T: Send>(
+    tools: &Tools<'_>,
+    f: impl FnOnce() -> Result<T, DebianError> + Send,
+) -> Result<T, DebianError> {
+    let host = tools.host;
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            owner::assume(host);
+            f()
+        });
+        match thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+fn write_database(stage: &Stage<'_>, packages: &[Unpacked]) -> Result<(), DebianError> {
+    let before = stage.below.last().map_or_else(
+        || Ok(Before::default()),
+        |below| read_database(&below.join(DATABASE)),
+    )?;
+    let database = stage.tree.join(DATABASE);
+    for dir in ["info", "triggers", "updates", "alternatives", "parts"] {
+        sysfs::create_dir_all(&database.join(dir))?;
+    }
+    within(&database.join("info"), stage.tree)?;
+    within(&database.join("triggers"), stage.tree)?;
+    for file in dpkg::unpacked(&before, packages) {
+        let DatabaseFile {
+            path,
+            content,
+            program,
+        } = file;
+        write(&database.join(path), &content, program)?;
+    }
+    if stage.below.is_empty() {
+        for name in ["available", "diversions", "statoverride"] {
+            write(&database.join(name), b"", false)?;
+        }
+    }
+    let policy = stage.tree.join(POLICY);
+    let dir = policy.parent().unwrap_or(stage.tree);
+    sysfs::create_dir_all(dir)?;
+    within(dir, stage.tree)?;
+    write(&policy, b"#!/bin/sh\nexit 101\n", true)?;
+    Ok(())
+}
+
+fn read_database(database: &Path) -> Result<Before, FsError> {
+    let text = |path: &Path| match fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        read => read.map_err(FsError::new("read", path)),
+    };
+    let triggers = database.join("triggers");
+    let mut named_triggers = BTreeMap::new();
+    for entry in fs::read_dir(&triggers).map_err(FsError::new("readdir", &triggers))? {
+        let entry = entry.map_err(FsError::new("readdir", &triggers))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !["File", "Lock", "Unincorp"].contains(&name.as_str()) {
+            named_triggers.insert(name, text(&entry.path())?);
+        }
+    }
+    Ok(Before {
+        status: text(&database.join("status"))?,
+        file_triggers: text(&triggers.join("File"))?,
+        named_triggers,
+    })
+}
+
+fn write(path: &Path, content: &[u8], program: bool) -> Result<(), FsError> {
+    let mode = if program { 0o755 } else { 0o644 };
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+        .map_err(FsError::new("create", path))?;
+    file.write_all(content).map_err(FsError::new("write", path))
+}
+
+/// What root of the sandbox runs. `preinst` comes after the unpacking here, where dpkg runs it
+/// before: on a first installation these scripts only look, or make what must be there before
+/// `postinst`; none of them minds that the files are there.
+fn script(packages: &[Unpacked]) -> String {
+    let mut script = String::from(
+        "set -eu\n\
+         for file in passwd group; do\n\
+         \tmaster=/usr/share/base-passwd/$file.master\n\
+         \t[ -e /etc/$file ] || [ ! -e $master ] || cp $master /etc/$file\n\
+         done\n\
+         export DPKG_ROOT= DPKG_ADMINDIR=/var/lib/dpkg DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT=1\n\
+         preinst() {\n\
+         \tDPKG_MAINTSCRIPT_NAME=preinst DPKG_MAINTSCRIPT_PACKAGE=$1 DPKG_MAINTSCRIPT_ARCH=$2 \\\n\
+         \t\t/var/lib/dpkg/info/$3.preinst install\n\
+         }\n",
+    );
+    for package in packages.iter().filter(|package| package.has("preinst")) {
+        let (name, arch) = (&package.name, &package.arch);
+        let _ = writeln!(script, "preinst {name} {arch} {}", package.qualified());
+    }
+    // Triggers once, at the end: each package with a library in it would rebuild ld.so's cache.
+    script.push_str(
+        "unset DPKG_ROOT DPKG_ADMINDIR DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT\n\
+         dpkg --log=/dev/null --no-triggers --configure --pending\n\
+         dpkg --log=/dev/null --triggers-only --pending\n",
+    );
+    script
+}
+
+fn spec(stage: &Stage<'_>, script: String) -> SandboxSpec {
+    let layers = if stage.below.is_empty() {
+        vec![stage.nothing.to_owned()]
+    } else {
+        stage.below.clone()
+    };
+    let env = [
+        (
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        ),
+        ("HOME", "/root"),
+        ("LC_ALL", "C.UTF-8"),
+        ("DEBIAN_FRONTEND", "noninteractive"),
+        ("DEBIAN_PRIORITY", "critical"),
+        ("DEBCONF_NONINTERACTIVE_SEEN", "true"),
+        ("DEBCONF_NOWARNINGS", "yes"),
+    ];
+    SandboxSpec {
+        root: Root {
+            layers,
+            upper: stage.tree.to_owned(),
+            work: stage.work.to_owned(),
+        },
+        binds: Vec::new(),
+        identity: Identity::ROOT,
+        privileges: Privileges::Prepare,
+        network: Network::None,
+        limits: Limits {
+            wall: Duration::from_secs(30 * 60),
+            memory: 4 << 30,
+            processes: 4096,
+            file_size: 4 << 30,
+            output: 64 << 20,
+            tmpfs: 1 << 30,
+        },
+        command: Command {
+            argv: ["/bin/sh", "-c", &script].map(str::to_owned).to_vec(),
+            env: env
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+            cwd: "/".parse().expect("the root is a path"),
+        },
+    }
+}
+
+/// The packages that dpkg's status does not call installed.
+fn unfinished(tree: &Path) -> Result<Vec<String>, FsError> {
+    let path = tree.join(DATABASE).join("status");
+    let status = fs::read_to_string(&path).map_err(FsError::new("read", &path))?;
+    Ok(deb822::stanzas(&status)
+        .filter(|stanza| stanza.get("Status") != Some("install ok installed"))
+        .map(|stanza| stanza.get("Package").unwrap_or_default().to_owned())
+        .collect())
+}
+
+/// Takes out what is of the bootstrap and not of the packages.
+fn tidy(tree: &Path) -> Result<(), DebianError> {
+    for path in [
+        POLICY,
+        "etc/hostname",
+        "etc/machine-id",
+        "etc/resolv.conf",
+        "var/log/alternatives.log",
+    ] {
+        let path = tree.join(path);
+        within(path.parent().unwrap_or(tree), tree)?;
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(FsError::new("unlink", &path)(error).into());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What the scripts print: its last lines are kept, its packages counted.
+struct Log<'a> {
+    phase: &'a Phase<'a>,
+    lines: VecDeque<String>,
+    line: Vec<u8>,
+}
+
+impl<'a> Log<'a> {
+    fn new(phase: &'a Phase<'a>) -> Self {
+        Self {
+            phase,
+            lines: VecDeque::new(),
+            line: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            if *byte == b'\n' {
+                self.end_line();
+            } else if self.line.len() < 4096 {
+                self.line.push(*byte);
+            }
+        }
+    }
+
+    fn end_line(&mut self) {
+        let line = String::from_utf8_lossy(&self.line).trim_end().to_owned();
+        self.line.clear();
+        if line.starts_with("Setting up ") {
+            self.phase.advance(1);
+        }
+        self.phase.detail(line.as_str());
+        if self.lines.len() == LOG_LINES {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line);
+    }
+
+    fn text(mut self) -> String {
+        if !self.line.is_empty() {
+            self.end_line();
+        }
+        self.lines.make_contiguous().join("\n")
+    }
+}

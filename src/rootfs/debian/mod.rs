@@ -1,0 +1,31 @@
+//! A Debian suite, bootstrapped natively from a signed mirror.
+//!
+//! ```text
+//! InRelease ─▶ Packages ─▶ Selection ─▶ packages, fetched and unpacked in parallel
+//!                                       ─▶ dpkg's database ─▶ dpkg --configure, sandboxed
+//! ```
+//!
+//! The run image is the lower layer, and what the build image has beside it the upper one. While
+//! the lower is configured, the packages of the upper are still being fetched and unpacked.
+
+mod bootstrap;
+mod configure;
+mod deb;
+pub mod deb822;
+mod dpkg;
+mod error;
+pub mod index;
+pub mod mirror;
+pub mod openpgp;
+mod owner;
+pub mod relation;
+pub mod release;
+pub mod resolve;
+mod selection;
+mod suite;
+mod unpack;
+pub mod version;
+
+pub(super) use bootstrap::prepare;
+pub use error::DebianError;
+pub(super) use selection::key;

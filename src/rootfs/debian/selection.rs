@@ -1,0 +1,133 @@
+//! Which packages the two images of a stack take, and what identifies the images thereby.
+
+use serde::{Deserialize, Serialize};
+
+use super::DebianError;
+use super::index::{self, Record};
+use super::resolve::Universe;
+use crate::model::{Arch, Hasher, Sha256};
+use crate::net::Download;
+use crate::rootfs::manifest::{Debian, Manifest};
+
+/// Counted up whenever the same packages would become other layers.
+const BOOTSTRAP_REVISION: u32 = 1;
+
+/// A package to be fetched and installed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Pick {
+    /// Its name.
+    pub(super) name: String,
+    /// Its version.
+    pub(super) version: String,
+    /// Its architecture, or `all`.
+    pub(super) arch: String,
+    /// Where it is below the mirror's root.
+    pub(super) filename: String,
+    /// Its size in bytes.
+    pub(super) size: u64,
+    /// Its digest.
+    pub(super) sha256: Sha256,
+}
+
+impl Pick {
+    /// How to get it.
+    pub(super) fn download(&self, mirror: &str) -> Download {
+        Download {
+            what: format!("the package {} {}", self.name, self.version),
+            urls: vec![format!("{mirror}/{}", self.filename)],
+            digest: self.sha256,
+            size: Some(self.size),
+        }
+    }
+}
+
+/// The packages of a stack, each list in the order in which they can be configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Selection {
+    /// Those of the run image.
+    pub(super) run: Vec<Pick>,
+    /// Those that the build image has beside them.
+    pub(super) build: Vec<Pick>,
+}
+
+impl Selection {
+    /// Reads the indexes and chooses.
+    pub(super) fn choose(
+        debian: &Debian,
+        arch: Arch,
+        texts: &[String],
+    ) -> Result<Self, DebianError> {
+        let mut records = Vec::new();
+        for text in texts {
+            records.extend(index::parse(text, arch.as_str())?);
+        }
+        let universe = Universe::new(records)?;
+        let run = universe.resolve(&debian.run)?;
+        // With the run set asked for by name, so that the build image is the run image and more.
+        let names = run.iter().map(|record| record.name.to_owned());
+        let names: Vec<String> = names.chain(debian.build.iter().cloned()).collect();
+        let both = universe.resolve(&names)?;
+        let is_run = |record: &&&Record<'_>| run.iter().any(|r| r.name == record.name);
+        let build: Vec<&Record<'_>> = both
+            .iter()
+            .filter(|record| !is_run(record))
+            .copied()
+            .collect();
+        Ok(Self {
+            run: picks(&run)?,
+            build: picks(&build)?,
+        })
+    }
+}
+
+fn picks(records: &[&Record<'_>]) -> Result<Vec<Pick>, DebianError> {
+    records
+        .iter()
+        .map(|record| {
+            let sha256 = record.sha256.parse();
+            let sha256 = sha256.map_err(|_| index::IndexError::Wrong {
+                package: record.name.to_owned(),
+                field: "SHA256",
+                value: record.sha256.to_owned(),
+            })?;
+            Ok(Pick {
+                name: record.name.to_owned(),
+                version: record.version.to_owned(),
+                arch: record.arch.to_owned(),
+                filename: record.filename.to_owned(),
+                size: record.size,
+                sha256,
+            })
+        })
+        .collect()
+}
+
+/// What identifies an image made of these packages: the same on every host.
+pub(super) fn digest(manifest: &Manifest, arch: Arch, layers: &[&[Pick]]) -> Sha256 {
+    let mut hasher = Hasher::new();
+    let manifest = manifest.digest();
+    hasher.update(format!("debian {BOOTSTRAP_REVISION} {arch} {manifest}\n").as_bytes());
+    for layer in layers {
+        hasher.update(b"layer\n");
+        let mut sorted: Vec<&Pick> = layer.iter().collect();
+        sorted.sort_by(|a, b| a.name.cmp(&b.name));
+        for pick in sorted {
+            let Pick {
+                name,
+                version,
+                arch,
+                filename: _, // the same package may lie elsewhere on another mirror
+                size: _,
+                sha256,
+            } = pick;
+            hasher.update(format!("{name} {version} {arch} {sha256}\n").as_bytes());
+        }
+    }
+    hasher.finish()
+}
+
+/// What identifies a stack on this host before it is known which packages it has.
+pub(in crate::rootfs) fn key(manifest: &Manifest, arch: Arch) -> Sha256 {
+    let manifest = manifest.digest();
+    Sha256::of(format!("debian {BOOTSTRAP_REVISION} {arch} {manifest}").as_bytes())
+}

@@ -1,0 +1,217 @@
+//! Stack images: from a manifest to read-only layer directories in the store.
+
+mod catalog;
+pub mod debian;
+mod layer;
+pub mod manifest;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Arch, Observer, Sha256, StackName};
+use crate::net::Client;
+use crate::sandbox::Host;
+use crate::store::{Store, StoreError};
+use crate::sys::fs::{self as sysfs, FsError};
+use crate::sys::interrupt::Interrupt;
+
+pub use catalog::{Catalog, CatalogError};
+pub use debian::DebianError;
+pub use manifest::{Manifest, ManifestError, Origin};
+
+/// What the preparing of a stack works with.
+pub struct Tools<'a> {
+    /// Where downloads and layers are kept.
+    pub store: &'a Store,
+    /// Fetches.
+    pub client: &'a Client,
+    /// What sandboxes this host can make.
+    pub host: &'a Host,
+    /// Is told of the progress.
+    pub observer: &'a dyn Observer,
+    /// Says when to stop.
+    pub interrupt: &'a Interrupt,
+    /// The Debian mirror (`PYBUILD_DEBIAN_MIRROR`); without it that of the host's apt.
+    pub mirror: Option<String>,
+    /// How many packages to unpack at once.
+    pub jobs: usize,
+}
+
+/// A stack on this host: two images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rootfs {
+    /// Which stack.
+    pub stack: StackName,
+    /// For which machines.
+    pub arch: Arch,
+    /// With compilers and headers.
+    pub build: Image,
+    /// With what the built software needs at run time.
+    pub run: Image,
+}
+
+/// A root file system, ready to be run in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Directories of this host, the lowest first.
+    pub layers: Vec<PathBuf>,
+    /// Of what it was made of: the manifest, every package's name, version and digest, the
+    /// revision of the bootstrap. The same on every host.
+    pub digest: Sha256,
+    /// What is installed, sorted by name.
+    pub packages: Vec<Package>,
+}
+
+/// An installed package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its architecture, or `all`.
+    pub arch: String,
+}
+
+/// Why a stack cannot be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum RootfsError {
+    /// The stack does not exist for this architecture.
+    #[error("the stack {stack} does not exist for {arch}")]
+    Architecture {
+        /// The stack.
+        stack: StackName,
+        /// What was asked for.
+        arch: Arch,
+    },
+    /// The Debian bootstrap failed.
+    #[error("the stack {stack} cannot be bootstrapped: {source}")]
+    Debian {
+        /// The stack.
+        stack: StackName,
+        /// Why.
+        source: Box<DebianError>,
+    },
+    /// A file operation failed.
+    #[error(transparent)]
+    Fs(#[from] FsError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What `rootfs/<key>.json` says.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    schema: u32,
+    stack: StackName,
+    arch: Arch,
+    build: ImageRecord,
+    run: ImageRecord,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ImageRecord {
+    layers: Vec<Sha256>,
+    digest: Sha256,
+    packages: Vec<Package>,
+}
+
+const RECORD_SCHEMA: u32 = 1;
+
+/// The stack, if this host has it already: looks at a few files, asks nobody.
+pub fn prepared(
+    manifest: &Manifest,
+    arch: Arch,
+    store: &Store,
+) -> Result<Option<Rootfs>, RootfsError> {
+    let path = store.rootfs_path(&key(manifest, arch));
+    let bytes = match sysfs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    // What cannot be understood, another pybuild wrote, or no pybuild: it is written anew.
+    let Ok(record) = serde_json::from_slice::<Record>(&bytes) else {
+        return Ok(None);
+    };
+    if record.schema != RECORD_SCHEMA {
+        return Ok(None);
+    }
+    let (build, run) = (image(record.build, store), image(record.run, store));
+    Ok(build.zip(run).map(|(build, run)| Rootfs {
+        stack: record.stack,
+        arch: record.arch,
+        build,
+        run,
+    }))
+}
+
+fn image(record: ImageRecord, store: &Store) -> Option<Image> {
+    let there = record.layers.iter().all(|key| layer::is_there(store, key));
+    there.then(|| Image {
+        layers: record
+            .layers
+            .iter()
+            .map(|key| layer::tree(&store.layer_path(key)))
+            .collect(),
+        digest: record.digest,
+        packages: record.packages,
+    })
+}
+
+/// The stack, made on this host if it is not there yet.
+pub fn prepare(manifest: &Manifest, arch: Arch, tools: &Tools<'_>) -> Result<Rootfs, RootfsError> {
+    if !manifest.architectures().contains(&arch) {
+        return Err(RootfsError::Architecture {
+            stack: manifest.name().clone(),
+            arch,
+        });
+    }
+    if let Some(rootfs) = prepared(manifest, arch, tools.store)? {
+        return Ok(rootfs);
+    }
+    let key = key(manifest, arch);
+    let _lock = tools
+        .store
+        .lock(&format!("rootfs-{key}"), tools.observer, tools.interrupt)?;
+    // Whoever held the lock may have made it.
+    if let Some(rootfs) = prepared(manifest, arch, tools.store)? {
+        return Ok(rootfs);
+    }
+    let Origin::Debian(debian) = manifest.origin();
+    let made = debian::prepare(manifest, debian, arch, tools);
+    let [run, build] = made.map_err(|source| RootfsError::Debian {
+        stack: manifest.name().clone(),
+        source: Box::new(source),
+    })?;
+    let [run, build] = [run, build].map(|made| ImageRecord {
+        layers: made.layers,
+        digest: made.digest,
+        packages: made.packages,
+    });
+    let record = Record {
+        schema: RECORD_SCHEMA,
+        stack: manifest.name().clone(),
+        arch,
+        build,
+        run,
+    };
+    let path = tools.store.rootfs_path(&key);
+    let json = serde_json::to_vec_pretty(&record).map_err(FsError::new("write", &path))?;
+    sysfs::write_atomically(&path, &json)?;
+    let vanished = || FsError {
+        call: "open",
+        path: path.clone(),
+        source: std::io::ErrorKind::NotFound.into(),
+    };
+    Ok(prepared(manifest, arch, tools.store)?.ok_or_else(vanished)?)
+}
+
+/// What the store files a stack under.
+fn key(manifest: &Manifest, arch: Arch) -> Sha256 {
+    match manifest.origin() {
+        Origin::Debian(_) => debian::key(manifest, arch),
+    }
+}

@@ -1,0 +1,26 @@
+//! What a person or a script gets to see: the only room that prints.
+//!
+//! Data goes to standard output, talk goes to standard error. Every other room hands values
+//! ([`crate::model::Event`]s, errors, plans) to its caller; here they become text. What a build
+//! prints is hostile, so text from outside passes through [`text::clean`] on its way to a screen.
+
+mod doctor;
+mod live;
+mod out;
+mod plain;
+mod plan;
+mod report;
+mod style;
+mod summary;
+mod table;
+mod terminal;
+pub mod text;
+
+pub use doctor::{Doctor, Line, Mark};
+pub use out::{print, print_json, print_log};
+pub use plan::Section;
+pub use report::{Excerpt, ExitKind, Failure};
+pub use style::{ColorChoice, Manner, Palette, Wish};
+pub use summary::{Built, PhaseTime, Summary};
+pub use table::{Align, Table};
+pub use terminal::Terminal;

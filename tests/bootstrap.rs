@@ -1,0 +1,192 @@
+//! A real bootstrap from this host's own mirror, and what dpkg and a compiler say of the result.
+//!
+//! Without the test harness: the sandbox starts this very executable again, and its `main` must
+//! become the sandbox's child then.
+#![allow(clippy::print_stderr, clippy::print_stdout)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use pybuild::model::{Arch, Quiet};
+use pybuild::net::{Client, Settings};
+use pybuild::rootfs::{self, Catalog, Image, Manifest, Rootfs, RootfsError, Tools};
+use pybuild::sandbox::{
+    self, Command, End, Host, Identity, Input, Limits, Network, Output, Privileges, Root,
+    SandboxSpec,
+};
+use pybuild::store::Store;
+use pybuild::sys::interrupt::Interrupt;
+
+const NAME: &str = "debian_12_is_bootstrapped_whole";
+
+fn main() {
+    sandbox::become_child_if_asked();
+    // What the harness does for others: a list on request, and a filter by name.
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|a| a == "--list") {
+        println!("{NAME}: test");
+        return;
+    }
+    let filters: Vec<&String> = arguments.iter().filter(|a| !a.starts_with('-')).collect();
+    if !filters.is_empty() && !filters.iter().any(|filter| NAME.contains(filter.as_str())) {
+        return;
+    }
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
+    // The sandbox's user, who is not root, must get through.
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
+    let store = Store::open(dir.path()).expect("a store");
+    match Host::probe(&dir.path().join("scratch")) {
+        Ok(host) => Bench { store, host }.debian_12_is_bootstrapped_whole(),
+        Err(error) if std::env::var_os("CI").is_some() => panic!("no sandbox here: {error}"),
+        Err(error) => eprintln!("\n{NAME} WAS NOT RUN: no sandbox here: {error}\n"),
+    }
+    println!("test {NAME} ... ok");
+}
+
+struct Bench {
+    store: Store,
+    host: Host,
+}
+
+impl Bench {
+    fn debian_12_is_bootstrapped_whole(&self) {
+        let catalog = Catalog::load(None).expect("the catalogue");
+        let name = "debian-12".parse().expect("a name");
+        let manifest = catalog.get(&name).expect("the stack");
+        let arch = Arch::host().expect("an architecture");
+        let none = rootfs::prepared(manifest, arch, &self.store).expect("readable");
+        assert_eq!(none, None);
+
+        let made = self.prepare(manifest, mirror()).expect("a rootfs");
+        let Rootfs { run, build, .. } = &made;
+        for image in [run, build] {
+            let packages = self.say(image, "dpkg-query -W -f '${db:Status-Abbrev}|\\n'");
+            assert_eq!(packages.lines().count(), image.packages.len());
+            let unfinished: Vec<_> = packages.lines().filter(|line| *line != "ii |").collect();
+            assert!(unfinished.is_empty(), "{unfinished:?}");
+            assert_eq!(self.say(image, "dpkg --audit; dpkg --verify"), "");
+            // What scripts copied can be read by everyone, and nothing is of the bootstrap's host.
+            assert_eq!(self.say(image, "stat -c %a /etc/nsswitch.conf"), "644\n");
+            let foreign = "ls /etc/resolv.conf /etc/hostname /usr/sbin/policy-rc.d 2>/dev/null";
+            assert_eq!(self.say(image, &format!("{foreign} || :")), "");
+            assert_eq!(self.say(image, "find /etc -name '*.dpkg-new'"), "");
+        }
+        let compilers = "for p in gcc cc ld make; do command -v $p; done; ls /usr/include || :";
+        assert_eq!(
+            self.say(run, &format!("{{ {compilers}; }} 2>/dev/null")),
+            ""
+        );
+        let libraries = "ssl crypto z bz2 lzma ffi readline ncursesw gdbm gdbm_compat db uuid expat \
+             sqlite3 zstd crypt";
+        let flags: String = libraries.split(' ').map(|l| format!(" -l{l}")).collect();
+        let compile = format!(
+            "cd /tmp && echo 'int main() {{ return 0; }}' >t.c && gcc t.c -Wl,--no-as-needed{flags} \
+             && ./a.out && ldd a.out | grep -c 'not found' || :"
+        );
+        assert_eq!(self.say(build, &compile), "0\n");
+        assert_eq!(self.say(build, "echo 'puts 1' | tclsh"), "1\n");
+
+        // From here on nobody is asked for anything.
+        let nowhere = Some("http://127.0.0.1:1/debian".to_owned());
+        let again = self.prepare(manifest, nowhere.clone()).expect("prepared");
+        assert_eq!(again, made);
+
+        // A killed run may leave the lower layer alone: only the upper one is made again.
+        let upper = build.layers[1].parent().expect("a layer");
+        fs::remove_file(upper.join("layer.json")).expect("a layer's description");
+        let lower = fs::metadata(run.layers[0].join("etc/passwd")).expect("a file");
+        assert!(self.prepare(manifest, nowhere).is_err());
+        let again = self.prepare(manifest, mirror()).expect("a rootfs");
+        assert_eq!(again, made);
+        let still = fs::metadata(run.layers[0].join("etc/passwd")).expect("a file");
+        assert_eq!(
+            still.modified().expect("a time"),
+            lower.modified().expect("a time")
+        );
+        assert_eq!(self.say(build, "dpkg --audit; dpkg --verify"), "");
+        let left = fs::read_dir(self.store.root().join("scratch")).expect("the scratch room");
+        assert_eq!(left.count(), 0);
+    }
+
+    fn prepare(&self, manifest: &Manifest, mirror: Option<String>) -> Result<Rootfs, RootfsError> {
+        let tools = Tools {
+            store: &self.store,
+            client: &Client::new(Settings::default()),
+            host: &self.host,
+            observer: &Quiet,
+            interrupt: &Interrupt::manual().expect("an eventfd"),
+            mirror,
+            jobs: 2,
+        };
+        rootfs::prepare(manifest, Arch::host().expect("an architecture"), &tools)
+    }
+
+    /// What a script prints in an image.
+    fn say(&self, image: &Image, script: &str) -> String {
+        let scratch = self.store.scratch().expect("scratch");
+        let [upper, work] = ["upper", "work"].map(|name| self.directory(scratch.path(), name));
+        let spec = SandboxSpec {
+            root: Root {
+                layers: image.layers.clone(),
+                upper,
+                work,
+            },
+            binds: Vec::new(),
+            identity: Identity::ROOT,
+            privileges: Privileges::Prepare,
+            network: Network::None,
+            limits: Limits {
+                wall: Duration::from_secs(600),
+                memory: 4 << 30,
+                processes: 4096,
+                file_size: 4 << 30,
+                output: 64 << 20,
+                tmpfs: 1 << 30,
+            },
+            command: Command {
+                argv: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
+                env: BTreeMap::from([
+                    ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+                    ("LC_ALL", "C.UTF-8"),
+                ])
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+                cwd: "/".parse().expect("a path"),
+            },
+        };
+        let mut said = Vec::new();
+        let outcome = sandbox::run(
+            &spec,
+            &self.host,
+            Input::Null,
+            Output::Lines(&mut |bytes| said.extend_from_slice(bytes)),
+            &Interrupt::manual().expect("an eventfd"),
+        );
+        let said = String::from_utf8(said).expect("UTF-8");
+        assert_eq!(
+            outcome.expect("a run").end,
+            End::Exited(0),
+            "{script}: {said}"
+        );
+        said
+    }
+
+    /// A directory for the sandbox's user.
+    fn directory(&self, scratch: &Path, name: &str) -> std::path::PathBuf {
+        let path = scratch.join(name);
+        fs::create_dir(&path).expect("mkdir");
+        if self.host.is_root() {
+            let outside = self.host.outside();
+            std::os::unix::fs::chown(&path, Some(outside.uid), Some(outside.gid)).expect("chown");
+        }
+        path
+    }
+}
+
+fn mirror() -> Option<String> {
+    std::env::var("PYBUILD_DEBIAN_MIRROR").ok()
+}

@@ -1,0 +1,250 @@
+//! How a sandbox starts and ends: nothing comes in that was not given, nothing stays.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use pybuild::sandbox::{End, Failure, Input, Output, SandboxError};
+use pybuild::sys::interrupt::Interrupt;
+
+use super::kit::{
+    Sandbox, cannot_sandbox, launcher, nothing_is_left, processes_with, unique_sleep,
+};
+
+#[test]
+fn exits_and_signals_are_told_apart() {
+    if cannot_sandbox() {
+        return;
+    }
+    let table = [
+        ("exit 0", End::Exited(0)),
+        ("exit 7", End::Exited(7)),
+        ("exit 255", End::Exited(255)),
+        ("kill -9 $$", End::Killed(9)),
+        ("kill -15 $$", End::Killed(15)),
+        ("kill -PIPE $$", End::Killed(13)),
+    ];
+    for (script, end) in table {
+        assert_eq!(Sandbox::new().run(script).outcome.end, end, "{script}");
+    }
+}
+
+#[test]
+fn time_and_memory_are_told() {
+    if cannot_sandbox() {
+        return;
+    }
+    let ran = Sandbox::new().exec(&["perl", "-e", "$x = 'x' x (32 << 20); 1 for 1..3000000"]);
+    let outcome = ran.outcome;
+    assert!(outcome.cpu > Duration::ZERO && outcome.cpu <= outcome.wall * 64);
+    assert!(outcome.peak_memory > Some(32 << 20), "{outcome:?}");
+}
+
+#[test]
+fn what_cannot_be_executed_is_told_apart() {
+    if cannot_sandbox() {
+        return;
+    }
+    let mut sandbox = Sandbox::new();
+    let bin = sandbox.at("layer/test");
+    fs::create_dir(&bin).expect("mkdir");
+    fs::write(bin.join("plain"), "x").expect("write");
+    fs::write(bin.join("script"), "#!/nowhere/sh\n").expect("write");
+    for name in ["plain", "script"] {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = if name == "script" { 0o755 } else { 0o644 };
+        fs::set_permissions(bin.join(name), fs::Permissions::from_mode(mode)).expect("chmod");
+    }
+    let mut fails = |program: &str| match sandbox.try_exec(&[program]).0 {
+        Err(SandboxError::Command(failure)) => failure,
+        other => panic!("{program}: {other:?}"),
+    };
+    assert_eq!(
+        fails("nowhere").to_string(),
+        "nowhere: not found in /usr/bin:/bin"
+    );
+    assert_eq!(
+        fails("/nowhere").to_string(),
+        "/nowhere: not found in the sandbox"
+    );
+    assert_eq!(
+        fails("/test/script").to_string(),
+        "/test/script: its interpreter is not there"
+    );
+    assert!(matches!(
+        fails("/test/plain"),
+        Failure::Call {
+            errno: libc::EACCES,
+            ..
+        }
+    ));
+    assert!(matches!(
+        fails("/test"),
+        Failure::Call {
+            errno: libc::EACCES,
+            ..
+        }
+    ));
+    sandbox.spec.command.cwd = "/nowhere".parse().expect("a path");
+    match sandbox.try_exec(&["true"]).0 {
+        Err(SandboxError::Command(failure)) => {
+            assert_eq!(
+                failure.to_string(),
+                "chdir(/nowhere): No such file or directory"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(!sandbox.at("upper/nowhere").exists());
+}
+
+#[test]
+fn daemons_are_not_waited_for_and_do_not_stay() {
+    if cannot_sandbox() {
+        return;
+    }
+    let sleep = unique_sleep();
+    // Twice forked, a session of its own, and our standard output in its hands.
+    let script =
+        format!("(setsid sh -c 'sleep {sleep} & sleep {sleep}' &); echo $(sleep 0.1; echo ready)");
+    let ran = Sandbox::new().run(&script);
+    assert_eq!(ran.outcome.end, End::Exited(0));
+    assert_eq!(ran.output, "ready\n");
+    nothing_is_left(&sleep);
+}
+
+#[test]
+fn orphans_are_reaped() {
+    if cannot_sandbox() {
+        return;
+    }
+    let script = "for i in 1 2 3 4 5; do (sh -c 'exit 3' &) ; done; sleep 0.3; \
+        cat /proc/[0-9]*/stat | cut -d' ' -f3 | grep -c Z";
+    assert_eq!(Sandbox::new().run(script).output.trim(), "0");
+}
+
+#[test]
+fn an_interrupt_ends_it_at_once() {
+    if cannot_sandbox() {
+        return;
+    }
+    let sleep = unique_sleep();
+    let interrupt = Interrupt::manual().expect("an eventfd");
+    let script =
+        format!("trap '' INT TERM; sleep {sleep} & echo ready; sleep {sleep}; sleep {sleep}");
+    let raise = interrupt.clone();
+    let mut take = |_: &[u8]| raise.raise(Signal::SIGTERM);
+    let result = Sandbox::new().start(&["sh", "-c", &script], &mut take, &interrupt);
+    assert!(matches!(result, Err(SandboxError::Interrupted(why)) if why.0 == Signal::SIGTERM));
+    nothing_is_left(&sleep);
+    // And one that came before is heeded too.
+    let result = Sandbox::new().start(&["true"], &mut |_| {}, &interrupt);
+    assert!(matches!(result, Err(SandboxError::Interrupted(_))));
+}
+
+/// What the test below and others run in a process of its own: the script in `SANDBOX_SCRIPT`.
+#[test]
+fn a_launcher_for_others() {
+    if cannot_sandbox() {
+        return;
+    }
+    let script = std::env::var("SANDBOX_SCRIPT").unwrap_or_else(|_| "true".to_owned());
+    let mut sandbox = Sandbox::new();
+    sandbox.spec.command.argv = ["sh", "-c", &script].map(str::to_owned).to_vec();
+    let interrupt = Interrupt::install().expect("signal handlers");
+    let before = open_descriptors();
+    for _ in 0..3 {
+        let output = Output::Inherit;
+        match launcher().run(
+            &sandbox.spec,
+            &sandbox.host,
+            Input::Null,
+            output,
+            &interrupt,
+        ) {
+            Err(SandboxError::Interrupted(_)) => std::process::exit(130),
+            result => assert_eq!(result.expect("a run").end, End::Exited(0)),
+        }
+    }
+    if std::env::var_os("SANDBOX_SCRIPT").is_some() {
+        assert_eq!(
+            open_descriptors(),
+            before,
+            "alone in its process, it leaks none"
+        );
+    }
+}
+
+fn open_descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").expect("/proc").count()
+}
+
+/// This test executable again, for one test alone, by a shell that does something first.
+fn alone(first: &str, script: &str) -> Command {
+    let exe = std::env::current_exe().expect("an executable");
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &format!("{first}; exec \"$@\""), "sh"])
+        .arg(exe)
+        .args(["--exact", "life::a_launcher_for_others", "--nocapture"])
+        .env("SANDBOX_SCRIPT", script)
+        .stdout(Stdio::piped());
+    command
+}
+
+#[test]
+fn descriptors_of_the_launchers_caller_do_not_come_in() {
+    if cannot_sandbox() {
+        return;
+    }
+    let script = "ls /proc/self/fd | tr '\\n' ' '";
+    let output = alone("exec 5</etc/passwd 7</ 9</proc/self/status", script)
+        .output()
+        .expect("a run");
+    let output = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.matches("0 1 2 3 ").count(), 3, "{output}");
+}
+
+#[test]
+fn a_killed_launcher_leaves_no_process() {
+    if cannot_sandbox() {
+        return;
+    }
+    let sleep = unique_sleep();
+    let script = format!("(setsid sleep {sleep} &); echo ready; sleep {sleep}");
+    let mut running = alone(":", &script).spawn().expect("a launcher");
+    let output = BufReader::new(running.stdout.take().expect("a pipe"));
+    let mut lines = output.lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.ends_with("ready")));
+    running.kill().expect("killed"); // by SIGKILL
+    running.wait().expect("waited");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !processes_with(&sleep).is_empty() {
+        assert!(
+            Instant::now() < deadline,
+            "{:?} are left",
+            processes_with(&sleep)
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn ctrl_c_at_the_launcher_leaves_no_process() {
+    if cannot_sandbox() {
+        return;
+    }
+    let sleep = unique_sleep();
+    let script = format!("trap '' INT; (setsid sleep {sleep} &); echo ready; sleep {sleep}");
+    let mut running = alone(":", &script).spawn().expect("a launcher");
+    let output = BufReader::new(running.stdout.take().expect("a pipe"));
+    let mut lines = output.lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.ends_with("ready")));
+    let pid = nix::unistd::Pid::from_raw(running.id().try_into().expect("a pid"));
+    nix::sys::signal::kill(pid, Signal::SIGINT).expect("a signal");
+    let status = running.wait().expect("waited");
+    assert_eq!(status.code(), Some(130), "the run was interrupted");
+    nothing_is_left(&sleep);
+}

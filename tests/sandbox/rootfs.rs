@@ -1,0 +1,183 @@
+//! The root file system: layers, what is written, what a hostile one tries.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+
+use nix::errno::Errno;
+use pybuild::sandbox::{Access, Op, Rooting, SandboxError};
+
+use super::kit::{Sandbox, cannot_sandbox};
+
+/// Each way of putting a root together that works here.
+fn rootings() -> Vec<Rooting> {
+    let mut ways = vec![Rooting::Overlay, Rooting::Copy];
+    let program = Path::new("/usr/bin/fuse-overlayfs");
+    if program.exists() && Path::new("/dev/fuse").exists() {
+        ways.push(Rooting::Fuse {
+            program: program.to_owned(),
+        });
+    }
+    ways
+}
+
+#[test]
+fn what_is_written_is_there_in_the_next_run() {
+    if cannot_sandbox() {
+        return;
+    }
+    for rooting in rootings() {
+        let mut sandbox = Sandbox::new();
+        sandbox.host = sandbox.host.with_rooting(rooting.clone());
+        fs::write(sandbox.at("layer/etc/below"), "below").expect("write");
+        sandbox
+            .run("echo new > /new; mkdir -p /a/b; rm /etc/below; ln -s new /link; mv /a/b /a/c")
+            .success();
+        let output = sandbox.run("cat /new /link; ls /a; ls -A /etc").success();
+        assert_eq!(output, "new\nnew\nc\n", "{rooting:?}");
+        assert_eq!(
+            fs::read_to_string(sandbox.at("layer/etc/below")).expect("read"),
+            "below",
+            "{rooting:?}: the layer stays as it is"
+        );
+        let made = fs::metadata(sandbox.at("upper/new")).expect("stat");
+        assert_eq!(made.uid(), sandbox.host.outside().uid, "{rooting:?}");
+    }
+}
+
+#[test]
+fn upper_layers_hide_lower_ones() {
+    if cannot_sandbox() {
+        return;
+    }
+    for rooting in rootings() {
+        let mut sandbox = Sandbox::new();
+        sandbox.host = sandbox.host.with_rooting(rooting.clone());
+        let strange = "a layer, with: \\strange";
+        for (layer, text) in [("middle", "middle"), (strange, "top")] {
+            let dir = sandbox.own_dir(layer);
+            fs::create_dir(dir.join("etc")).expect("mkdir");
+            fs::write(dir.join("etc/file"), text).expect("write");
+            sandbox.spec.root.layers.push(dir);
+        }
+        fs::write(sandbox.at("layer/etc/file"), "lowest").expect("write");
+        fs::write(sandbox.at("layer/etc/other"), " lowest").expect("write");
+        let output = sandbox.run("cat /etc/file /etc/other").success();
+        assert_eq!(output, "top lowest", "{rooting:?}");
+    }
+}
+
+#[test]
+fn preparing_pretends_what_one_uid_cannot_do() {
+    if cannot_sandbox() {
+        return;
+    }
+    let script = "set -e; cd /tmp; : > f; chown 12:34 f; chgrp 5 f; chmod 4755 f; sync; sync f; \
+        mkfifo p; test -p p; mknod c c 1 3; test ! -e c; id -u; stat -c %u f; \
+        perl -e '$< = 33; $> = 33; $( = 33; print $! + 0, qq(\\n)'; \
+        perl -e 'print syscall(165, 1, 2, 3, 4, 5), $! + 0, qq(\\n)'; \
+        grep CapEff /proc/self/status; (unshare -m true; umount /proc/sys) 2>&1 || echo denied";
+    let output = Sandbox::preparing().run(script).success();
+    let lines: Vec<&str> = output.lines().collect();
+    assert_eq!(lines[..3], ["0", "0", "0"], "{output}");
+    assert!(output.contains("CapEff:\t00000000800400fb"), "{output}");
+    assert!(output.ends_with("denied\n"), "{output}");
+    #[cfg(target_arch = "x86_64")]
+    assert_eq!(lines[3], "-11", "mount(2) stays denied");
+}
+
+#[test]
+fn a_link_in_place_of_a_mount_point_is_refused() {
+    if cannot_sandbox() {
+        return;
+    }
+    for name in ["proc", "sys", "dev", "tmp"] {
+        let mut sandbox = Sandbox::new();
+        let outside = sandbox.own_dir("outside");
+        symlink(&outside, sandbox.at("layer").join(name)).expect("symlink");
+        match sandbox.try_exec(&["true"]).0 {
+            Err(SandboxError::Setup { step, failure }) => {
+                assert!(matches!(*step, Op::Mount { .. }), "{name}: {step}");
+                // ENOTDIR where a directory was asked for and the last name is a symlink.
+                let errno = failure.errno();
+                assert!(
+                    [Some(Errno::ELOOP), Some(Errno::ENOTDIR)].contains(&errno),
+                    "{name}: {failure}"
+                );
+            }
+            other => panic!("{name}: {other:?}"),
+        }
+        assert_eq!(fs::read_dir(&outside).expect("readdir").count(), 0);
+    }
+}
+
+#[test]
+fn device_nodes_of_the_rootfs_are_not_followed() {
+    if cannot_sandbox() {
+        return;
+    }
+    let mut sandbox = Sandbox::new();
+    let dev = sandbox.own_dir("layer/dev");
+    symlink("/proc/sys/kernel/core_pattern", dev.join("null")).expect("symlink");
+    symlink("/proc/sysrq-trigger", dev.join("pts")).expect("symlink");
+    assert_eq!(
+        sandbox
+            .run("test -c /dev/null && test ! -L /dev/null && echo x > /dev/null; echo $?")
+            .success(),
+        "0\n"
+    );
+}
+
+#[test]
+fn binds_never_leave_the_root() {
+    if cannot_sandbox() {
+        return;
+    }
+    let mut sandbox = Sandbox::new();
+    let (outside, input) = (sandbox.own_dir("outside"), sandbox.own_dir("input"));
+    fs::write(input.join("file"), "x").expect("write");
+    let file = input.join("file");
+    symlink("/etc", sandbox.at("layer/absolute")).expect("symlink");
+    symlink("../../../../../..", sandbox.at("layer/up")).expect("symlink");
+    sandbox.bind(&input, "/absolute/new/dir", Access::ReadOnly);
+    sandbox.bind(&file, "/absolute/new-file", Access::ReadOnly);
+    sandbox.bind(&input, "/up/also-new", Access::ReadOnly);
+    sandbox.bind(&file, "/tmp/in/memory", Access::ReadOnly);
+    let script = "cat /etc/new/dir/file /etc/new-file /also-new/file /tmp/in/memory";
+    assert_eq!(sandbox.run(script).success(), "xxxx");
+    assert!(!Path::new("/also-new").exists() && !Path::new("/etc/new").exists());
+
+    // A link to what is there on the host only leads nowhere.
+    symlink(&outside, sandbox.at("layer/out")).expect("symlink");
+    sandbox.bind(&input, "/out/new", Access::ReadOnly);
+    let error = sandbox.try_exec(&["true"]).0.expect_err("nowhere");
+    assert!(matches!(error, SandboxError::Setup { .. }), "{error}");
+    assert_eq!(fs::read_dir(&outside).expect("readdir").count(), 0);
+}
+
+#[test]
+fn a_work_directory_that_cannot_be_written_is_told() {
+    if cannot_sandbox() {
+        return;
+    }
+    let mut sandbox = Sandbox::new();
+    fs::set_permissions(sandbox.at("work"), fs::Permissions::from_mode(0o555)).expect("chmod");
+    sandbox.spec.root.work = "/proc/self/fdinfo".into();
+    let error = sandbox
+        .try_exec(&["true"])
+        .0
+        .expect_err("no work directory");
+    assert!(matches!(error, SandboxError::Setup { .. }), "{error}");
+}
+
+#[test]
+fn suid_programs_of_the_rootfs_give_nothing() {
+    if cannot_sandbox() {
+        return;
+    }
+    let mut sandbox = Sandbox::new();
+    let program = sandbox.at("layer/suid");
+    fs::copy("/usr/bin/id", &program).expect("copy"); // ours: root's, when root runs the tests
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o6755)).expect("chmod");
+    assert_eq!(sandbox.exec(&["/suid", "-u"]).success(), "1000\n");
+}
