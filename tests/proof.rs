@@ -1,4 +1,5 @@
 //! Proofs in real sandboxes, on a run image made of the host's own shell.
+#![allow(clippy::print_stderr)] // a test that cannot run here says so
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,14 +7,17 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use pybuild::archive::Codec;
 use pybuild::artifact::elf::{Machine, elves};
 use pybuild::artifact::failure::Failure;
 use pybuild::artifact::image::Image;
 use pybuild::artifact::loader::{Missing, resolve};
+use pybuild::artifact::package::{Packing, package, repack};
 use pybuild::artifact::proof::{Check, ProofError, Proven, Subject, Tools, prove};
+use pybuild::artifact::record::{ImageRecord, Origin, SourceRecord, ToolRecord};
 use pybuild::artifact::rules::Breach;
 use pybuild::artifact::tree::Tree;
-use pybuild::model::{Arch, GuestPath, Quiet};
+use pybuild::model::{Arch, GuestPath, Kind, Quiet, Sha256};
 use pybuild::sandbox::{Host, Launcher, Limits, SandboxError};
 use pybuild::store::Store;
 use pybuild::sys::interrupt::Interrupt;
@@ -185,6 +189,86 @@ fn a_sound_prefix_is_proven_at_home_and_moved() {
     assert_eq!(names[0], "runs");
     assert_eq!(names.len(), 4);
     assert_eq!(world.leftovers(), 0);
+}
+
+#[test]
+fn what_was_proven_is_packaged_and_comes_back_as_it_was() {
+    let mut world = World::new();
+    // A file for this machine, which needs the shell's own C library.
+    fs::copy("/bin/sh", world.prefix().join("bin/sh")).expect("a shell");
+    let tool = format!("{HOME}/bin/tool");
+    world.check("runs", HOME, &[tool.as_str()]);
+    let Some(result) = world.prove() else { return };
+    let proven = result.expect("it is proven");
+    let interrupt = Interrupt::manual().expect("an eventfd");
+    let how = |codec| Packing { codec, threads: 2 };
+    let gzip = package(
+        &proven,
+        origin(),
+        tool_record(),
+        how(Codec::Gzip),
+        &world.store,
+        &interrupt,
+    )
+    .expect("packaged");
+    let record = gzip.record();
+    assert_eq!(record.artifact.file, "tool-1.0.tar.gz");
+    assert!(record.libraries.contains("libc.so.6"));
+    assert_eq!(record.glibc_floor, proven.facts().needs.glibc_floor);
+    assert_eq!(record.artifact.unpacked_size, proven.facts().bytes);
+    let zstd = repack(&gzip, how(Codec::Zstd), &world.store, &interrupt).expect("repacked");
+    for artifact in [&gzip, &zstd] {
+        let into = world.dir.path().join(&artifact.record().artifact.file);
+        fs::create_dir(&into).expect("mkdir");
+        artifact.unpack(&into, &interrupt).expect("unpacked");
+        for file in ["bin/tool", "bin/sh", "lib/data"] {
+            let (was, is) = (world.prefix().join(file), into.join(file));
+            assert_eq!(fs::read(&was).expect("read"), fs::read(&is).expect("read"));
+            let mode = |path: &Path| fs::metadata(path).expect("stat").permissions().mode();
+            assert_eq!(mode(&was), mode(&is), "{file}");
+        }
+    }
+    assert_eq!(world.leftovers(), 0);
+}
+
+fn tool_record() -> ToolRecord {
+    ToolRecord {
+        version: "0.1.0".to_owned(),
+        build_revision: 1,
+    }
+}
+
+fn origin() -> Origin {
+    let image = ImageRecord {
+        digest: Sha256::of(b"image"),
+        packages: Vec::new(),
+    };
+    Origin {
+        name: "tool".parse().expect("a name"),
+        version: "1.0".parse().expect("a version"),
+        kind: Kind::Runtime,
+        stack: "debian-12".parse().expect("a name"),
+        arch: Arch::host().expect("a known machine"),
+        profile: "plain".to_owned(),
+        prefix: path(HOME),
+        build_id: Sha256::of(b"build"),
+        source: SourceRecord {
+            flavour: "tgz".to_owned(),
+            file: "tool-1.0.tgz".to_owned(),
+            sha256: Sha256::of(b"source"),
+            url: None,
+        },
+        patches: Vec::new(),
+        files: Vec::new(),
+        dependencies: Vec::new(),
+        build_image: image.clone(),
+        run_image: image,
+        steps: Vec::new(),
+        env: BTreeMap::new(),
+        network: false,
+        modules: Vec::new(),
+        source_date_epoch: 1_000_000_000,
+    }
 }
 
 impl World {
