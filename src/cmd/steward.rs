@@ -141,13 +141,10 @@ impl Unprivileged {
 
     /// Makes the store this uid's, unless it is somebody's already.
     fn own(self, store: &Path) -> Result<(), StewardError> {
-        let found = match fs::metadata(store) {
-            Ok(found) => found,
-            Err(_) => {
-                fs::create_dir_all(store).map_err(FsError::new("mkdir", store))?;
-                fs::metadata(store).map_err(FsError::new("stat", store))?
-            }
-        };
+        if fs::metadata(store).is_err() {
+            fs::create_dir_all(store).map_err(FsError::new("mkdir", store))?;
+        }
+        let found = fs::metadata(store).map_err(FsError::new("stat", store))?;
         if found.uid() == self.uid {
             return Ok(());
         }
