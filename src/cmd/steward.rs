@@ -74,8 +74,7 @@ pub(crate) fn enter(
     output: Option<&Path>,
 ) -> Result<Role, StewardError> {
     if let Some(socket) = inherited_socket() {
-        // The steward's death is told by a signal, so that a long build ends with it.
-        let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGTERM);
+        follow(&socket);
         return Ok(Role::Worker(Box::new(ToSteward::new(socket))));
     }
     let direct = Direct::new(output.unwrap_or(Path::new(".")));
@@ -92,6 +91,21 @@ pub(crate) fn enter(
     }
     identity.become_it()?;
     Ok(Role::Worker(Box::new(direct)))
+}
+
+/// Ends this process when its steward does: a long build must not outlive who asked for it.
+fn follow(steward: &OwnedFd) {
+    // Neither call can fail with these arguments.
+    let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGTERM);
+    let mut fds = [PollFd::new(steward.as_fd(), PollFlags::empty())];
+    let _ = poll(&mut fds, PollTimeout::ZERO);
+    // The steward may have died before the signal was asked for.
+    if fds[0]
+        .revents()
+        .is_some_and(|events| events.contains(PollFlags::POLLHUP))
+    {
+        let _ = nix::sys::signal::raise(Signal::SIGTERM);
+    }
 }
 
 /// The socket to the steward, if this process was started as its worker.
