@@ -805,3 +805,43 @@ fn a_full_or_read_only_store_is_named() {
         String::from_utf8_lossy(&output.stderr)
     );
 }
+
+#[test]
+fn who_is_not_there_or_not_secure_is_told_apart() {
+    let here = Here::new();
+    let error_of = |url: String| {
+        let client = Client::new(Settings {
+            tries: 1,
+            ..settings()
+        });
+        client
+            .fetch(
+                &download(&[url], b"x"),
+                &here.store,
+                &here.interrupt,
+                &|_| (),
+            )
+            .expect_err("nobody there")
+    };
+    // RFC 6761 keeps the name from ever existing; a host without a resolver may time out on it.
+    let error = error_of("http://nobody.invalid/".to_owned());
+    let expected = matches!(trouble(&error), Trouble::Name | Trouble::ConnectTimeout(_));
+    assert!(expected, "{error}");
+
+    let port = support::server::closed_port();
+    let error = error_of(format!("http://127.0.0.1:{port}/"));
+    let expected = matches!(trouble(&error), Trouble::Connect(why) if why.contains("refused"));
+    assert!(expected, "{error}");
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
+    let address = listener.local_addr().expect("bound");
+    let plain = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        // Until the client goes away.
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let error = error_of(format!("https://{address}/"));
+    assert!(matches!(trouble(&error), Trouble::Tls(_)), "{error}");
+    plain.join().expect("no panic");
+}
