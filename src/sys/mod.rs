@@ -7,6 +7,7 @@ pub mod call;
 pub mod fs;
 pub mod inroot;
 pub mod interrupt;
+pub mod landlock;
 pub mod mount;
 pub mod namespace;
 pub mod process;
