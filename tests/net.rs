@@ -765,7 +765,8 @@ fn a_full_or_read_only_store_is_named() {
         let partial = fs::read_dir(store.root().join("partial")).expect("readdir");
         assert_eq!(partial.count(), 0, "nothing is left to fill the disk");
         let remount = Command::new("mount")
-            .args(["-o", "remount,ro"])
+            // Of the mount alone: the file system's options name a uid that may not exist here.
+            .args(["-o", "remount,bind,ro"])
             .arg(dir.join("small"))
             .status();
         assert!(remount.expect("mount runs").success());
