@@ -5,6 +5,7 @@ use std::ffi::CString;
 use std::fmt::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::mount::MsFlags;
@@ -16,7 +17,7 @@ use super::op::{FileSystem, Namespace, Op};
 use super::seccomp;
 use super::spec::{Access, Identity};
 use super::wire::{Failure, ROLE, Report};
-use super::{copy, fuse, init};
+use super::{End, copy, fuse, init};
 use crate::model::GuestPath;
 use crate::sys::call::CallError;
 use crate::sys::inroot::{self, Links};
@@ -50,9 +51,16 @@ fn run() -> i32 {
             child.execute(op)
         })
     });
-    if let Err(failure) = done {
-        Report::Failed { step, failure }.send(socket.as_fd());
+    match done {
+        // A plan that ends without a command was one to try things out.
+        Ok(()) => Report::Ended {
+            end: End::Exited(0),
+            cpu: Duration::ZERO,
+            peak_memory: 0,
+        },
+        Err(failure) => Report::Failed { step, failure },
     }
+    .send(socket.as_fd());
     127
 }
 
@@ -127,6 +135,7 @@ impl Child<'_> {
                 upper,
                 work,
             } => self.copy_layers(layers, upper, work),
+            Op::ChangeRoot => self.change_root(),
             Op::Mount { kind, target } => self.mount(*kind, target),
             Op::Protect { target } => self.protect(target),
             Op::Mask { target } => self.mask(target),
@@ -235,6 +244,18 @@ impl Child<'_> {
         mount::bind(at.as_fd(), at.as_fd(), false, forbid)?;
         self.root = Some(mount::open_path(upper)?);
         Ok(())
+    }
+
+    fn change_root(&self) -> Result<(), Failure> {
+        let root = mount::fd_path(self.root().as_fd());
+        let (file, moved) = (root.join("file"), root.join("moved"));
+        let change = || {
+            std::fs::remove_file(&file)?;
+            std::fs::create_dir(&file)?;
+            std::fs::rename(&file, &moved)?;
+            std::fs::remove_dir(&moved)
+        };
+        change().map_err(|error| Failure::Other(format!("the root cannot be changed: {error}")))
     }
 
     fn mount(&self, kind: FileSystem, target: &GuestPath) -> Result<(), Failure> {
