@@ -195,12 +195,8 @@ impl Child<'_> {
             .iter()
             .map(|layer| mount::open_path(layer))
             .collect::<Result<Vec<_>, _>>()?;
-        let (upper_fd, work_fd) = (mount::open_path(upper)?, mount::open_path(work)?);
-        // A volatile mount leaves this mark against being mounted again after a crash. Whoever
-        // hands this `upper` in again says that there was none; and it was never synced before
-        // the layer as a whole is.
-        fs::remove_tree(&work.join("work/incompat"))
-            .map_err(|error| Failure::Other(error.to_string()))?;
+        let work = unused_work(work)?;
+        let (upper_fd, work_fd) = (mount::open_path(upper)?, mount::open_path(&work)?);
         // By descriptor: no path of the host is seen in the sandbox's mountinfo, none has to be
         // escaped, and two hundred layers fit into the one page that mount(2) takes.
         let mut options = String::from("userxattr,volatile,index=off,metacopy=off,lowerdir=");
@@ -378,6 +374,21 @@ impl Child<'_> {
         process::close_from(3, true)?;
         process::reset_signals().map_err(Failure::from)
     }
+}
+
+/// A work directory that no mount has used yet. A volatile mount leaves a mark in its own against
+/// being mounted again after a crash; whoever hands `upper` in again says that there was none. To
+/// take a new one is quicker than to clean up, which waits for the disk.
+fn unused_work(work: &Path) -> Result<PathBuf, Failure> {
+    let is_used = |dir: &Path| dir.join("work").symlink_metadata().is_ok();
+    if !is_used(work) {
+        return Ok(work.to_owned());
+    }
+    let mut numbers = 1u32..;
+    let unused = numbers.find_map(|n| Some(work.join(n.to_string())).filter(|dir| !is_used(dir)));
+    let unused = unused.unwrap_or_else(|| work.to_owned());
+    fs::create_dir_all(&unused).map_err(|error| Failure::Other(error.to_string()))?;
+    Ok(unused)
 }
 
 fn clone_flags(namespaces: &[Namespace]) -> CloneFlags {
