@@ -38,6 +38,16 @@ pub enum BuildError {
     /// The sandbox cannot be made, or was interrupted.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    /// A step's program cannot be executed.
+    #[error("{step} of {what}: {source}")]
+    Command {
+        /// What was being built.
+        what: FormulaRef,
+        /// Which step.
+        step: String,
+        /// Why.
+        source: SandboxError,
+    },
     /// A step failed.
     #[error("{step} of {what} {end}")]
     Step {
@@ -128,7 +138,15 @@ pub fn run(
         let spec = workspace.spec(plan, step, inputs.layers, conduct.limits);
         let title = format!("{}: {}", plan.reference, step.name);
         let phase = tools.observer.phase(title, Amount::Unknown);
-        let outcome = run_step(step, &spec, &mut log, &phase, tools)?;
+        let outcome = run_step(step, &spec, &mut log, &phase, tools);
+        let outcome = outcome.map_err(|error| match error {
+            BuildError::Sandbox(source @ SandboxError::Command(_)) => BuildError::Command {
+                what: plan.reference.clone(),
+                step: step.name.clone(),
+                source,
+            },
+            other => other,
+        })?;
         if outcome.end != End::Exited(0) {
             drop(phase);
             if conduct.shell_on_failure {

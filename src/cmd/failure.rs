@@ -80,7 +80,11 @@ impl From<StewardError> for Failure {
             StewardError::Store(_) => "choose another directory with --store or PYBUILD_HOME",
             StewardError::Become { .. } => "see `pybuild doctor`",
         };
-        Self::new(ExitKind::Usage, error).hint(hint)
+        match error {
+            // No other than what a user meets who is not root.
+            StewardError::Store(error) if error.is_full() || error.is_read_only() => error.into(),
+            error => Self::new(ExitKind::Usage, error).hint(hint),
+        }
     }
 }
 
@@ -287,6 +291,8 @@ impl From<BuildError> for Failure {
                 let exit = Failure::from(source).exit();
                 Self::new(exit, format!("cannot unpack {what}"))
             }
+            error @ BuildError::Command { .. } => Self::new(ExitKind::BuildFailed, error)
+                .hint("the formula's step names a program that the stack does not have"),
             BuildError::Step {
                 ref command,
                 ref excerpt,
