@@ -234,10 +234,10 @@ impl Workspace {
             let into = this.place(what);
             sysfs::create_dir_all(&into)?;
             match what {
-                What::Source => unpack(inputs.source, &into, 1, tools)?,
-                What::Dependency(_) => {
+                What::Source => unpack(&plan.source.file, inputs.source, &into, 1, tools)?,
+                What::Dependency(reference) => {
                     let tarball = tarballs.next().expect("one tarball for each dependency");
-                    unpack(tarball, &into, 0, tools)?;
+                    unpack(&reference.to_string(), tarball, &into, 0, tools)?;
                 }
                 What::Files => {
                     write_files(&into, &plan.files)?;
@@ -301,8 +301,13 @@ impl Workspace {
     }
 }
 
-fn unpack(tarball: &Path, into: &Path, strip: usize, tools: &Tools<'_>) -> Result<(), BuildError> {
-    let name = tarball.file_name().unwrap_or_default().to_string_lossy();
+fn unpack(
+    what: &str,
+    tarball: &Path,
+    into: &Path,
+    strip: usize,
+    tools: &Tools<'_>,
+) -> Result<(), BuildError> {
     let file = sysfs::open(tarball)?;
     let size = file
         .metadata()
@@ -317,7 +322,7 @@ fn unpack(tarball: &Path, into: &Path, strip: usize, tools: &Tools<'_>) -> Resul
         .and_then(|tar| archive::extract(tar, &how))
         .map(drop)
         .map_err(|source| BuildError::Unpack {
-            what: name.into_owned(),
+            what: what.to_owned(),
             source,
         })
 }
