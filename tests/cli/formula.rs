@@ -22,8 +22,8 @@ echo read me >$1/share/doc/hello/README
 pub(crate) struct Formula {
     steps: Vec<(String, String)>,
     check: String,
-    more: String,
     digest: Option<Sha256>,
+    weight: usize,
 }
 
 impl Formula {
@@ -32,8 +32,8 @@ impl Formula {
         Self {
             steps: vec![("compile".to_owned(), HELLO.to_owned())],
             check: "test \"$($1/bin/hello)\" = 'hello 1.0'".to_owned(),
-            more: String::new(),
             digest: None,
+            weight: 0,
         }
     }
 
@@ -49,15 +49,15 @@ impl Formula {
         self
     }
 
-    /// More lines of `[common]`.
-    pub(crate) fn more(mut self, lines: &str) -> Self {
-        self.more.push_str(lines);
-        self
-    }
-
     /// A digest that the source has not.
     pub(crate) fn digest(mut self, digest: Sha256) -> Self {
         self.digest = Some(digest);
+        self
+    }
+
+    /// A source that unpacks to so many bytes more.
+    pub(crate) fn weight(mut self, bytes: usize) -> Self {
+        self.weight = bytes;
         self
     }
 
@@ -74,7 +74,6 @@ impl Formula {
         }
         let check = formulae.join("hello/check.sh");
         fs::write(check, format!("set -eu\n{}\n", self.check)).expect("written");
-        let more = &self.more;
         let text = format!(
             r#"schema = 1
 name = "hello"
@@ -82,7 +81,6 @@ kind = "library"
 prefix = "/app/hello"
 
 [common]
-{more}
 steps = [
 {steps}]
 checks = [{{ name = "says hello", run = ["sh", "{{files}}/check.sh", "{{prefix}}"], moved = true }}]
@@ -92,7 +90,7 @@ versions = ">=1, <2"
 "#
         );
         fs::write(formulae.join("hello.toml"), text).expect("written");
-        let source = source(dir);
+        let source = source(dir, self.weight);
         let digest = self.digest.unwrap_or_else(|| digest(&source));
         let text = format!(
             r#"schema = 1
@@ -122,13 +120,34 @@ urls = ["http://127.0.0.1:1/upstream/hello-{{version}}.tar.gz"]
     }
 }
 
+/// Writes the manifest of a stack `tiny`, of the essential packages alone, and gives the directory
+/// of manifests. It is quickly prepared, from packages that the big stack has too.
+pub(crate) fn tiny(case: &Case) -> PathBuf {
+    let manifests = case.at("manifests");
+    fs::create_dir_all(&manifests).expect("mkdir");
+    let text = r#"schema = 1
+name = "tiny"
+end_of_life = 2028-06-30
+architectures = ["amd64", "arm64"]
+
+[debian]
+suites = ["bookworm"]
+components = ["main"]
+keyring = "debian-archive"
+run = []
+build = []
+"#;
+    fs::write(manifests.join("tiny.toml"), text).expect("written");
+    manifests
+}
+
 /// The SHA-256 of a file.
 pub(crate) fn digest(path: &Path) -> Sha256 {
     Sha256::of(&fs::read(path).expect("readable"))
 }
 
 /// The source: the same bytes each time.
-fn source(dir: &Path) -> PathBuf {
+fn source(dir: &Path, weight: usize) -> PathBuf {
     let sources = dir.join("sources");
     fs::create_dir_all(&sources).expect("mkdir");
     let path = sources.join("hello-1.0.tar.gz");
@@ -136,12 +155,14 @@ fn source(dir: &Path) -> PathBuf {
     let gzip = flate2::write::GzEncoder::new(file, flate2::Compression::default());
     let mut tar = tar::Builder::new(gzip);
     let code = b"#include <stdio.h>\nint main(void) { puts(\"hello 1.0\"); return 0; }\n";
-    let mut header = tar::Header::new_ustar();
-    header.set_size(code.len() as u64);
-    header.set_mode(0o644);
-    header.set_mtime(1_704_153_600);
-    tar.append_data(&mut header, "hello-1.0/hello.c", &code[..])
-        .expect("written");
+    for (name, content) in [("hello.c", &code[..]), ("weight", &vec![0; weight])] {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        header.set_mtime(1_704_153_600);
+        tar.append_data(&mut header, format!("hello-1.0/{name}"), content)
+            .expect("written");
+    }
     tar.into_inner()
         .expect("written")
         .finish()

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::io::Read;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, geteuid};
 use tempfile::TempDir;
 
@@ -317,6 +317,12 @@ impl Pybuild {
         self.start().wait()
     }
 
+    /// In a process group of its own, as a shell starts what it runs.
+    pub(crate) fn grouped(mut self) -> Self {
+        self.command.process_group(0);
+        self
+    }
+
     pub(crate) fn start(mut self) -> Running {
         let mut child = self.command.spawn().expect("pybuild starts");
         let out = child.stdout.take().expect("a pipe");
@@ -363,6 +369,17 @@ impl Running {
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().cast_signed());
         kill(pid, signal).expect("not waited for yet");
+    }
+
+    /// As a terminal does on Ctrl-C: to everyone in the group.
+    pub(crate) fn signal_group(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().cast_signed());
+        killpg(pid, signal).expect("a group of its own");
+    }
+
+    /// Waits for so many lines on standard error; false if the run ends before.
+    pub(crate) fn lines(&self, count: usize) -> bool {
+        (0..count).all(|_| self.says(""))
     }
 
     /// Waits until a line with this on standard error; false if the run ends before.

@@ -166,11 +166,11 @@ fn mistakes_in_a_formula_are_shown_where_they_are() {
             "[comon]",
             &["hello.toml:6:", "comon", "did you mean `common`?"],
         ),
-        ("steps = [\n", "steps = [\n\"\n", &["hello.toml:9:2", "╰─"]),
+        ("steps = [\n", "steps = [\n\"\n", &["hello.toml:8:2", "╰─"]),
         (
             "{prefix}",
             "{prefx}",
-            &["hello.toml:9:", "did you mean `{prefix}`?"],
+            &["hello.toml:8:", "did you mean `{prefix}`?"],
         ),
         (
             "\">=1, <2\"",
