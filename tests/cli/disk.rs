@@ -4,13 +4,15 @@ use std::fs;
 use std::path::Path;
 
 use crate::formula::Formula;
-use crate::kit::{Case, STACK, is_root, shared_store, wrapped};
+use crate::kit::{Case, STACK, is_root, shared_store};
+use crate::program::{Pybuild, wrapped};
 
-/// Puts a file system of 8 MB at `$2`, with what a store needs in it, and says what `$3`… comes to
-/// there; then again with room, if `$1` says so.
+/// Puts a file system with 8 MB left at `$2`, with what a store needs in it, and says what `$4`…
+/// comes to there; then again with room, if `$1` says so.
 const SMALL: &str = r#"
 again=$1 dir=$2 shared=$3; shift 3
-mount -t tmpfs -o size=8m,mode=0755 none "$dir"
+mount -t tmpfs -o size=64m,mode=0755 none "$dir"
+head -c 56M /dev/zero >"$dir/ballast"
 mkdir "$dir/store"
 test -z "$shared" || ln -s "$shared/layers" "$shared/rootfs" "$dir/store"
 test "$(id -u)" != 0 || test -n "$NESTED" || chown 65534:65534 "$dir/store"
@@ -18,13 +20,13 @@ test "$(id -u)" != 0 || test -n "$NESTED" || chown 65534:65534 "$dir/store"
 echo "LEFT: $(ls "$dir/store/scratch" "$dir/store/partial" "$dir/store/artifacts" | grep -v '^/.*:$\|^$')" >&2
 test "$again" = again || exit $first
 echo "FIRST: $first" >&2
-mount -o remount,size=1g "$dir"
+rm "$dir/ballast"
 exec "$@"
 "#;
 
 /// Without being root outside it takes a user namespace to mount, and a second one to be an
 /// ordinary user again.
-fn on_a_small_disk(case: &Case, again: bool, shared: Option<&Path>) -> crate::kit::Pybuild {
+fn on_a_small_disk(case: &Case, again: bool, shared: Option<&Path>) -> Pybuild {
     let disk = case.at("disk");
     fs::create_dir(&disk).expect("mkdir");
     let disk_name = disk.to_str().expect("ASCII");

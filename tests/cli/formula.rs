@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use pybuild::model::Sha256;
 
-use crate::kit::{Case, Pybuild, STACK};
+use crate::kit::{Case, STACK};
+use crate::program::Pybuild;
 
 /// What is compiled, unless a test says otherwise.
 const HELLO: &str = "\

@@ -11,6 +11,7 @@ mod killed;
 mod kit;
 mod mirrors;
 mod mistakes;
+mod program;
 mod proofs;
 mod reproducible;
 mod runs;

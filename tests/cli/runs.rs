@@ -5,7 +5,8 @@ use std::fs;
 use nix::sys::signal::Signal;
 
 use crate::formula::Formula;
-use crate::kit::{Case, NOBODY, STACK, eventually, is_root, processes_of, wrapped};
+use crate::kit::{Case, NOBODY, STACK, eventually, is_root, processes_of};
+use crate::program::wrapped;
 
 #[test]
 fn the_end_of_a_command_is_passed_on() {

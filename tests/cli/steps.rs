@@ -1,6 +1,7 @@
 //! Steps that fail, hang, flood, or try to get out.
 
 use std::fs;
+use std::io::Write as _;
 
 use crate::formula::Formula;
 use crate::kit::{Case, STACK};
@@ -190,17 +191,13 @@ fn what_a_step_does_to_its_stack_ends_with_it() {
 #[test]
 fn a_shell_is_opened_where_a_step_failed() {
     let Some(case) = Case::new() else { return };
-    let input = case.at("input");
-    fs::write(
-        &input,
-        "cat half-done; pwd; echo $SOURCE_DATE_EPOCH; exit\n",
-    )
-    .expect("written");
+    let (input, mut typed) = std::io::pipe().expect("a pipe");
+    let script = b"cat half-done; pwd; echo $SOURCE_DATE_EPOCH; exit\n";
+    typed.write_all(script).expect("written");
+    drop(typed);
     let formula = with("echo so far >half-done\nexit 3");
     let run = formula.build(&case).args(["--shell-on-failure"]);
-    let ran = run
-        .stdin(fs::File::open(&input).expect("readable").into())
-        .run();
+    let ran = run.stdin(input.into()).run();
     assert_eq!(ran.code, 1, "{}", ran.err);
     assert_eq!(ran.out, "so far\n/build/source\n1704153600\n");
     assert!(
