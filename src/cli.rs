@@ -13,8 +13,10 @@ use crate::model::{FormulaRef, StackName};
 #[derive(Debug, Parser)]
 #[command(name = "pybuild", bin_name = "pybuild", version, max_term_width = 100)]
 pub struct Cli {
+    /// What every command understands.
     #[command(flatten)]
     pub global: Global,
+    /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -86,6 +88,7 @@ pub struct Sources {
         hide_env_values = true
     )]
     pub formulae_dir: Option<PathBuf>,
+    /// The same for stacks.
     #[command(flatten)]
     pub stacks: StackSources,
 }
@@ -113,12 +116,14 @@ pub struct StackSources {
 
 /// `pybuild sandbox`
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools)] // a flag is a bool
 pub struct Sandbox {
     /// The stack to build for: debian-12
     pub stack: StackName,
     /// What to build: python-3.11.2
     #[arg(required = true)]
     pub formulae: Vec<FormulaRef>,
+    /// Where formulae and manifests come from.
     #[command(flatten)]
     pub sources: Sources,
     /// A directory or URL that holds source tarballs by file name, asked after upstream
@@ -153,6 +158,7 @@ pub struct Sandbox {
     /// When a step fails, open a shell where it failed
     #[arg(long)]
     pub shell_on_failure: bool,
+    /// What a step may use up.
     #[command(flatten)]
     pub limits: Limits,
 }
@@ -178,6 +184,7 @@ pub struct Prepare {
     /// The stacks to prepare: debian-12
     #[arg(required = true)]
     pub stacks: Vec<StackName>,
+    /// Where manifests and packages come from.
     #[command(flatten)]
     pub sources: StackSources,
     /// Print what would be done, and do nothing
@@ -193,6 +200,7 @@ pub struct Run {
     /// Which of the stack's images
     #[arg(long, value_enum, default_value_t = ImageKind::Build)]
     pub image: ImageKind,
+    /// Where manifests and packages come from.
     #[command(flatten)]
     pub sources: StackSources,
     /// Print what would be done, and do nothing

@@ -49,21 +49,25 @@ pub enum BuildError {
         source: SandboxError,
     },
     /// A step failed.
-    #[error("{step} of {what} {end}")]
-    Step {
-        /// What was being built.
-        what: FormulaRef,
-        /// Which step.
-        step: String,
-        /// Its command, as one would paste it.
-        command: String,
-        /// How it ended.
-        end: End,
-        /// The last meaningful lines it printed.
-        excerpt: Vec<String>,
-        /// The whole log.
-        log: PathBuf,
-    },
+    #[error("{} of {} {}", .0.step, .0.what, .0.end)]
+    Step(Box<FailedStep>),
+}
+
+/// A step that failed.
+#[derive(Debug)]
+pub struct FailedStep {
+    /// What was being built.
+    pub what: FormulaRef,
+    /// Which step.
+    pub step: String,
+    /// Its command, as one would paste it.
+    pub command: String,
+    /// How it ended.
+    pub end: End,
+    /// The last meaningful lines it printed.
+    pub excerpt: Vec<String>,
+    /// The whole log.
+    pub log: PathBuf,
 }
 
 /// What a plan's digests and names are on this host.
@@ -152,14 +156,14 @@ pub fn run(
             if conduct.shell_on_failure {
                 open_shell(&spec, step, tools)?;
             }
-            return Err(BuildError::Step {
+            return Err(BuildError::Step(Box::new(FailedStep {
                 what: plan.reference.clone(),
                 step: step.name.clone(),
                 command: step.command_line(),
                 end: outcome.end,
                 excerpt: log.excerpt(),
                 log: log.path().to_owned(),
-            });
+            })));
         }
         steps.push((step.name.clone(), phase.done()));
     }

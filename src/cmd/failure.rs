@@ -9,7 +9,7 @@ use crate::artifact::failure::Failed;
 use crate::artifact::package::PackageError;
 use crate::artifact::prefix::PrefixError;
 use crate::artifact::proof::ProofError;
-use crate::build::BuildError;
+use crate::build::{BuildError, FailedStep};
 use crate::formula::FormulaError;
 use crate::net::NetError;
 use crate::rootfs::debian::DebianError;
@@ -308,18 +308,19 @@ impl From<BuildError> for Failure {
             error @ BuildError::Unpack { .. } => Self::new(ExitKind::BuildFailed, error),
             error @ BuildError::Command { .. } => Self::new(ExitKind::BuildFailed, error)
                 .hint("the formula's step names a program that the stack does not have"),
-            BuildError::Step {
-                ref command,
-                ref excerpt,
-                ref log,
-                ..
-            } => {
+            BuildError::Step(failed) => {
+                let FailedStep {
+                    command,
+                    excerpt,
+                    log,
+                    ..
+                } = failed.as_ref();
                 let command = format!("the command was: {command}");
                 let excerpt = Excerpt {
                     lines: excerpt.clone(),
                     log: log.clone(),
                 };
-                Self::new(ExitKind::BuildFailed, error)
+                Self::new(ExitKind::BuildFailed, BuildError::Step(failed))
                     .excerpt(excerpt)
                     .hint(command)
                     .hint("`pybuild log` shows everything it printed")

@@ -198,7 +198,7 @@ impl Workshop<'_> {
         let session = self.session;
         let checks: Vec<Check> = plan.checks.iter().map(check).collect();
         let files = Bind {
-            source: built.files().to_owned(),
+            source: built.files(),
             target: BuildPlan::files_target(),
             access: Access::ReadOnly,
         };

@@ -8,6 +8,7 @@ use super::session::{Opened, Session, bootstrap, host_arch, jobs, look, manifest
 use super::source::{self, Mirrors};
 use super::{Done, Failure, limits};
 use crate::archive::Codec;
+use crate::artifact::package::Artifact;
 use crate::build::{BuildOptions, PlannedDependency, plan};
 use crate::cli::{Compression, Global, Sandbox};
 use crate::formula::{Catalog, Recipe};
@@ -118,9 +119,7 @@ fn deliver(
             artifact.checksum_file(),
             artifact.record_file(),
         ];
-        let there = files
-            .iter()
-            .all(|file| is_same(file, &args.output.join(&dir).join(name(file))));
+        let there = is_delivered(&artifact, &args.output.join(&dir));
         if !there {
             // Readers trust in reverse: the record, the checksum, the tarball.
             for file in files.iter().rev() {
@@ -148,14 +147,19 @@ fn name(path: &Path) -> &Path {
     path.file_name().map_or(path, Path::new)
 }
 
-/// Whether two files hold the same. One that cannot be read does not.
-fn is_same(a: &Path, b: &Path) -> bool {
-    let digest = |path: &Path| {
-        let mut file = std::fs::File::open(path).ok()?;
+/// Whether the output directory holds this very artifact. What cannot be read is not there.
+fn is_delivered(artifact: &Artifact, dir: &Path) -> bool {
+    let sidecar = |kept: &Path| {
+        let delivered = sysfs::read(&dir.join(name(kept))).ok();
+        delivered.is_some() && delivered == sysfs::read(kept).ok()
+    };
+    let tarball = || {
+        let mut file = sysfs::open(&dir.join(name(&artifact.tarball()))).ok()?;
         Sha256::of_reader(&mut file).ok()
     };
-    let length = |path: &Path| std::fs::metadata(path).ok().map(|found| found.len());
-    length(a).is_some() && length(a) == length(b) && digest(a) == digest(b)
+    sidecar(&artifact.checksum_file())
+        && sidecar(&artifact.record_file())
+        && tarball() == Some((artifact.digest(), artifact.size()))
 }
 
 fn report(

@@ -1,14 +1,16 @@
 //! Getting a recipe's source: which of its forms, and from which of the places that have it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::Failure;
 use super::session::Session;
 use crate::cli;
 use crate::formula::{Recipe, Source};
-use crate::model::Amount;
+use crate::model::{Amount, Phase};
 use crate::net::{Client, Download, NetError, Settings};
 use crate::rootfs::debian;
+use crate::ui::ExitKind;
 
 /// The places that are asked besides upstream.
 #[derive(Debug, Default)]
@@ -74,31 +76,59 @@ pub(super) fn fetch<'a>(
     if let Some(fetched) = recipe.sources.iter().find_map(kept) {
         return Ok(fetched);
     }
-    let mut last = None;
-    for patience in patience(recipe.sources.len()) {
-        let client = Client::new(patience);
-        for source in &recipe.sources {
-            match fetch_one(recipe, source, mirrors, &client, session) {
-                Ok(blob) => return Ok(Fetched { source, blob }),
-                // Another form does not help against these.
-                Err(
-                    error @ (NetError::Interrupted(_) | NetError::Full(_) | NetError::ReadOnly(_)),
-                ) => return Err(error.into()),
-                Err(error) => last = Some(error),
+    let title = format!("fetching the source of {}", recipe.reference);
+    let phase = session.observer().phase(title, Amount::Bytes(0));
+    let mut failed = BTreeMap::new();
+    for settings in patience(recipe.sources.len()) {
+        let client = Client::new(settings);
+        for (n, source) in recipe.sources.iter().enumerate() {
+            // Whoever gives other bytes today will give them a moment later.
+            if matches!(failed.get(&n), Some(NetError::WrongDigest { .. })) {
+                continue;
+            }
+            match fetch_one(source, mirrors, &client, session, &phase) {
+                Ok(blob) => {
+                    phase.done();
+                    return Ok(Fetched { source, blob });
+                }
+                Err(error @ (NetError::Failed { .. } | NetError::WrongDigest { .. })) => {
+                    failed.insert(n, error);
+                }
+                // Another form does not help against what remains.
+                Err(error) => return Err(error.into()),
             }
         }
     }
-    Err(match last {
-        Some(error) => Failure::from(error).hint(format!(
-            "put {} into a directory and give it as --source-mirror, or allow this host to reach \
-             one of these places",
-            file_names(recipe)
-        )),
-        None => Failure::new(
-            crate::ui::ExitKind::Usage,
-            format!("{} has no source", recipe.reference),
-        ),
-    })
+    Err(none_of(recipe, failed.into_values().collect()))
+}
+
+/// What to say when no form of a source can be had.
+fn none_of(recipe: &Recipe, errors: Vec<NetError>) -> Failure {
+    let mut message = format!("the source of {} cannot be had", recipe.reference);
+    let mut exit = ExitKind::TryAgain;
+    for error in errors {
+        message = format!("{message}\n{error}");
+        if matches!(error, NetError::WrongDigest { .. }) {
+            exit = ExitKind::BuildFailed;
+        }
+    }
+    let failure = Failure::new(exit, message);
+    let failure = match exit {
+        ExitKind::BuildFailed => {
+            failure.hint("nothing was kept; do not use what these places give before you know why")
+        }
+        _ => failure,
+    };
+    let files: Vec<&str> = recipe
+        .sources
+        .iter()
+        .map(|source| source.file.as_str())
+        .collect();
+    failure.hint(format!(
+        "put {} into a directory and give it as --source-mirror, or let this host reach one of \
+         these places",
+        files.join(" or ")
+    ))
 }
 
 /// How patiently to ask, round by round. With several forms of a source one is as good as another:
@@ -115,11 +145,11 @@ fn patience(forms: usize) -> Vec<Settings> {
 }
 
 fn fetch_one(
-    recipe: &Recipe,
     source: &Source,
     mirrors: &Mirrors,
     client: &Client,
     session: &Session,
+    phase: &Phase<'_>,
 ) -> Result<PathBuf, NetError> {
     let download = Download {
         what: source.file.clone(),
@@ -127,21 +157,9 @@ fn fetch_one(
         digest: source.sha256,
         size: None,
     };
-    let title = format!("fetching the source of {}", recipe.reference);
-    let phase = session.observer().phase(title, Amount::Bytes(0));
+    phase.detail(&source.file);
     let progress = |bytes| phase.advance(bytes);
-    let blob = client.fetch(&download, &session.store, &session.interrupt, &progress)?;
-    phase.done();
-    Ok(blob)
-}
-
-fn file_names(recipe: &Recipe) -> String {
-    let names: Vec<&str> = recipe
-        .sources
-        .iter()
-        .map(|source| source.file.as_str())
-        .collect();
-    names.join(" or ")
+    client.fetch(&download, &session.store, &session.interrupt, &progress)
 }
 
 #[cfg(test)]

@@ -74,8 +74,7 @@ pub(crate) fn enter(
     output: Option<&Path>,
 ) -> Result<Role, StewardError> {
     if let Some(socket) = inherited_socket() {
-        // The steward's death is told by a signal, so that a long build ends with it.
-        let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGTERM);
+        follow(&socket);
         return Ok(Role::Worker(Box::new(ToSteward::new(socket))));
     }
     let direct = Direct::new(output.unwrap_or(Path::new(".")));
@@ -92,6 +91,21 @@ pub(crate) fn enter(
     }
     identity.become_it()?;
     Ok(Role::Worker(Box::new(direct)))
+}
+
+/// Ends this process when its steward does: a long build must not outlive who asked for it.
+fn follow(steward: &OwnedFd) {
+    // Neither call can fail with these arguments.
+    let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGTERM);
+    let mut fds = [PollFd::new(steward.as_fd(), PollFlags::empty())];
+    let _ = poll(&mut fds, PollTimeout::ZERO);
+    // The steward may have died before the signal was asked for.
+    if fds[0]
+        .revents()
+        .is_some_and(|events| events.contains(PollFlags::POLLHUP))
+    {
+        let _ = nix::sys::signal::raise(Signal::SIGTERM);
+    }
 }
 
 /// The socket to the steward, if this process was started as its worker.
@@ -141,13 +155,10 @@ impl Unprivileged {
 
     /// Makes the store this uid's, unless it is somebody's already.
     fn own(self, store: &Path) -> Result<(), StewardError> {
-        let found = match fs::metadata(store) {
-            Ok(found) => found,
-            Err(_) => {
-                fs::create_dir_all(store).map_err(FsError::new("mkdir", store))?;
-                fs::metadata(store).map_err(FsError::new("stat", store))?
-            }
-        };
+        if fs::metadata(store).is_err() {
+            fs::create_dir_all(store).map_err(FsError::new("mkdir", store))?;
+        }
+        let found = fs::metadata(store).map_err(FsError::new("stat", store))?;
         if found.uid() == self.uid {
             return Ok(());
         }

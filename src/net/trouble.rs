@@ -124,7 +124,8 @@ fn words(error: &dyn Error) -> String {
     let mut words: Vec<String> = Vec::new();
     for cause in causes {
         let text = cause.to_string();
-        if words.last().is_none_or(|last| !last.contains(&text)) {
+        let empty = text.starts_with("client error (");
+        if !empty && words.last().is_none_or(|last| !last.contains(&text)) {
             words.push(text);
         }
     }
@@ -134,8 +135,15 @@ fn words(error: &dyn Error) -> String {
     words.join(": ")
 }
 
+/// The I/O error that all others are wrapped around. The TLS layer wraps one in another, which
+/// `source` does not show.
 fn innermost_io<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e io::Error> {
-    std::iter::successors(Some(error), |cause| (*cause).source())
+    let causes = std::iter::successors(Some(error), |cause| (*cause).source());
+    let mut found = causes
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .last()
+        .last()?;
+    while let Some(inner) = found.get_ref().and_then(|inner| inner.downcast_ref()) {
+        found = inner;
+    }
+    Some(found)
 }

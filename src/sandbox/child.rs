@@ -16,12 +16,12 @@ use super::op::{FileSystem, Namespace, Op};
 use super::seccomp;
 use super::spec::{Access, Identity};
 use super::wire::{Failure, ROLE, Report};
-use super::{copy, init};
+use super::{copy, fuse, init};
 use crate::model::GuestPath;
 use crate::sys::call::CallError;
 use crate::sys::inroot::{self, Links};
 use crate::sys::mount::{self, Forbid};
-use crate::sys::{fs, namespace, process, socket};
+use crate::sys::{fs, landlock, namespace, process, socket};
 
 /// If this process is a sandbox's child, be it, and never return. The first line of `main`:
 /// before threads, arguments or logging.
@@ -118,7 +118,10 @@ impl Child<'_> {
                 layers,
                 upper,
                 work,
-            } => self.mount_fuse_overlay(program, layers, upper, work),
+            } => {
+                self.root = Some(fuse::mount_overlay(program, layers, upper, work)?);
+                Ok(())
+            }
             Op::CopyLayers {
                 layers,
                 upper,
@@ -140,6 +143,7 @@ impl Child<'_> {
                 let set = keep.iter().fold(0, |set, one| set | 1 << (*one as u8));
                 Ok(process::keep_capabilities(set)?)
             }
+            Op::ScopeSockets => Ok(landlock::scope()?),
             Op::NoNewPrivileges => Ok(process::no_new_privileges()?),
             Op::StartCommand { wall, memory } => {
                 // pid 1 runs the host's executable: nobody inside may look into it.
@@ -214,17 +218,6 @@ impl Child<'_> {
         }
         self.root = Some(root);
         Ok(())
-    }
-
-    fn mount_fuse_overlay(
-        &mut self,
-        _program: &Path,
-        _layers: &[PathBuf],
-        _upper: &Path,
-        _work: &Path,
-    ) -> Result<(), Failure> {
-        let _ = &mut self.root;
-        Err(Failure::Other("fuse-overlayfs".to_owned()))
     }
 
     fn copy_layers(

@@ -15,7 +15,7 @@ use nix::sys::socket::{Shutdown, shutdown};
 use super::error::SandboxError;
 use super::op::Op;
 use super::probe::{self, Host, Rooting};
-use super::spec::SandboxSpec;
+use super::spec::{Limits, SandboxSpec};
 use super::wire::{Failure, ROLE, Report};
 use super::{End, Outcome, gate, plan};
 use crate::sys::call::CallError;
@@ -81,7 +81,9 @@ impl Launcher {
             Err(SandboxError::Setup { step, failure })
                 if *host.rooting() == Rooting::Overlay && overlay_is_refused(&step, &failure) =>
             {
-                let host = host.clone().with_rooting(probe::without_overlay());
+                let host = host
+                    .clone()
+                    .with_rooting(probe::without_overlay(host.is_root()));
                 self.attempt(spec, &host, input, &mut output, interrupt)
             }
             result => result,
@@ -103,20 +105,22 @@ impl Launcher {
         let mut running = self.start()?;
         stdio.send(running.socket.as_fd(), &message)?;
         let reader = stdio.into_reader();
-        let (report, stop) = running.follow(reader, output, spec.limits.output, interrupt);
+        let (report, stop) = running.follow(reader, output, spec.limits, interrupt);
         let wall = started.elapsed();
         let status = running.wait()?;
         if let Some(Stop::Interrupted(interrupted)) = stop {
             return Err(interrupted.into());
         }
         match report? {
-            None if stop.is_none() => Err(SandboxError::Died(status)),
-            None => Ok(Outcome {
-                end: End::TooMuchOutput,
-                wall,
-                cpu: Duration::ZERO,
-                peak_memory: None,
-            }),
+            None => match stop {
+                None => Err(SandboxError::Died(status)),
+                Some(stop) => Ok(Outcome {
+                    end: stop.end(),
+                    wall,
+                    cpu: Duration::ZERO,
+                    peak_memory: None,
+                }),
+            },
             Some(Report::Failed { step, failure }) => Err(failed(plan, step, failure)),
             Some(Report::Ended {
                 end,
@@ -240,6 +244,17 @@ fn fs_open_null() -> Result<File, CallError> {
 enum Stop {
     Interrupted(Interrupted),
     TooMuchOutput,
+    /// pid 1 keeps the time, but only once there is one that watches.
+    TimedOut,
+}
+
+impl Stop {
+    fn end(self) -> End {
+        match self {
+            Self::TooMuchOutput => End::TooMuchOutput,
+            Self::Interrupted(_) | Self::TimedOut => End::TimedOut,
+        }
+    }
 }
 
 struct Running {
@@ -253,16 +268,18 @@ impl Running {
         &mut self,
         mut reader: Option<OwnedFd>,
         output: &mut Output<'_>,
-        limit: u64,
+        limits: Limits,
         interrupt: &Interrupt,
     ) -> (Result<Option<Report>, SandboxError>, Option<Stop>) {
         let mut report = None;
         let mut stop = None;
         let mut told: Option<Instant> = None;
-        let mut left = limit;
+        let mut left = limits.output;
+        let overdue = Instant::now().checked_add(limits.wall.saturating_add(PATIENCE));
         let mut buffer = vec![0; if reader.is_some() { CHUNK } else { 0 }];
         loop {
-            let ready = self.poll(reader.as_ref(), interrupt, told);
+            let next = told.map_or(overdue, |told| Some(told + PATIENCE));
+            let ready = self.poll(reader.as_ref(), interrupt, told.is_some(), next);
             if ready.output
                 && let Some(fd) = &reader
             {
@@ -289,13 +306,16 @@ impl Running {
             {
                 stop = Some(Stop::Interrupted(Interrupted(signal)));
             }
+            if stop.is_none() && overdue.is_some_and(|overdue| Instant::now() > overdue) {
+                stop = Some(Stop::TimedOut);
+            }
             if stop.is_some() && told.is_none() {
                 self.end();
                 told = Some(Instant::now());
             }
             if told.is_some_and(|told| told.elapsed() > PATIENCE) {
                 let _ = self.child.kill(); // and with it, by their parent-death signals, the rest
-                told = None;
+                told = Some(Instant::now());
             }
             if !ready.report {
                 continue;
@@ -317,22 +337,23 @@ impl Running {
         }
     }
 
-    /// Sleeps until something is to be read or the work should stop.
+    /// Sleeps until something is to be read, the work should stop, or it is time to look again.
     fn poll(
         &self,
         reader: Option<&OwnedFd>,
         interrupt: &Interrupt,
-        told: Option<Instant>,
+        is_told: bool,
+        next: Option<Instant>,
     ) -> Ready {
         // Once the sandbox was told to end, the wish to stop is known and would only keep poll
         // from sleeping.
-        let wish = if told.is_some() {
+        let wish = if is_told {
             PollFlags::empty()
         } else {
             PollFlags::POLLIN
         };
-        let patience = told.map_or(PollTimeout::NONE, |told| {
-            let left = PATIENCE.saturating_sub(told.elapsed()) + Duration::from_millis(1);
+        let patience = next.map_or(PollTimeout::NONE, |next| {
+            let left = next.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
             PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
         });
         let mut fds = vec![

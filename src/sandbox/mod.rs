@@ -8,6 +8,7 @@ mod bpf;
 mod child;
 mod copy;
 mod error;
+mod fuse;
 mod gate;
 mod init;
 mod launch;

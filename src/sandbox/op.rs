@@ -66,7 +66,7 @@ pub enum Op {
         layers: Vec<PathBuf>,
         /// What is written.
         upper: PathBuf,
-        /// The program's own; the root is mounted over it.
+        /// The program's own; the root is mounted in it too.
         work: PathBuf,
     },
     /// Make the root by copying the layers, sharing blocks where the file system can.
@@ -131,6 +131,8 @@ pub enum Op {
     },
     /// No exec gives more rights than there are.
     NoNewPrivileges,
+    /// Reach no abstract socket, and signal no process, outside.
+    ScopeSockets,
     /// Fork: the parent, pid 1, reaps, watches, and ends everything; the child does what follows.
     StartCommand {
         /// Wall-clock time after which everything is killed.
@@ -293,6 +295,7 @@ impl fmt::Display for Op {
                 write!(f, "give up every capability but {}", Listed(keep))
             }
             Self::NoNewPrivileges => write!(f, "set no_new_privs"),
+            Self::ScopeSockets => write!(f, "reach no abstract socket outside (Landlock)"),
             Self::StartCommand { wall, memory } => write!(
                 f,
                 "fork: pid 1 kills everything after {}, above {} of memory, when the command or the launcher ends",

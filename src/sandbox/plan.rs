@@ -110,7 +110,8 @@ pub fn plan(spec: &SandboxSpec, host: &Host) -> Result<Vec<Op>, PlanError> {
         ops.push(plan_bind(bind)?);
     }
     ops.push(Op::PivotRoot);
-    plan_command(&mut ops, *privileges, *limits, command);
+    plan_rights(&mut ops, *privileges, *network, host);
+    plan_command(&mut ops, *privileges, limits, command);
     Ok(ops)
 }
 
@@ -235,7 +236,20 @@ fn plan_bind(bind: &Bind) -> Result<Op, PlanError> {
     })
 }
 
-fn plan_command(ops: &mut Vec<Op>, privileges: Privileges, limits: Limits, command: &Command) {
+fn plan_rights(ops: &mut Vec<Op>, privileges: Privileges, network: Network, host: &Host) {
+    let keep = match privileges {
+        Privileges::Build => Vec::new(),
+        Privileges::Prepare => PREPARING.to_vec(),
+    };
+    ops.push(Op::KeepCapabilities { keep });
+    ops.push(Op::NoNewPrivileges);
+    // Abstract sockets belong to the network namespace: only the host's has any to hide.
+    if network == Network::Host && host.can_scope() {
+        ops.push(Op::ScopeSockets);
+    }
+}
+
+fn plan_command(ops: &mut Vec<Op>, privileges: Privileges, limits: &Limits, command: &Command) {
     let Limits {
         wall,
         memory,
@@ -243,13 +257,7 @@ fn plan_command(ops: &mut Vec<Op>, privileges: Privileges, limits: Limits, comma
         file_size,
         output: _, // counted by the launcher, who reads it
         tmpfs: _,  // given to each tmpfs
-    } = limits;
-    let keep = match privileges {
-        Privileges::Build => Vec::new(),
-        Privileges::Prepare => PREPARING.to_vec(),
-    };
-    ops.push(Op::KeepCapabilities { keep });
-    ops.push(Op::NoNewPrivileges);
+    } = *limits;
     ops.push(Op::StartCommand { wall, memory });
     ops.push(Op::NewSession);
     ops.push(Op::LimitResources {
@@ -327,6 +335,7 @@ mod tests {
             },
             rooting: Rooting::Overlay,
             cgroup_namespaces: true,
+            scopes: true,
         }
     }
 

@@ -10,6 +10,7 @@ use nix::sys::statfs::{FsType, statfs};
 
 use super::spec::Identity;
 use crate::sys::call::CallError;
+use crate::sys::landlock;
 
 /// `nobody`, on every Linux: the overflow uid.
 const NOBODY: u32 = 65534;
@@ -56,6 +57,7 @@ pub struct Host {
     pub(super) outside: Identity,
     pub(super) rooting: Rooting,
     pub(super) cgroup_namespaces: bool,
+    pub(super) scopes: bool,
 }
 
 impl Host {
@@ -77,8 +79,9 @@ impl Host {
         Ok(Self {
             is_root: uid.is_root(),
             outside,
-            rooting: rooting(scratch)?,
+            rooting: rooting(scratch, uid.is_root())?,
             cgroup_namespaces: Path::new("/proc/self/ns/cgroup").exists(),
+            scopes: landlock::version() >= landlock::SCOPES,
         })
     }
 
@@ -113,6 +116,11 @@ impl Host {
         &self.rooting
     }
 
+    /// Whether Landlock can keep a sandbox on the host's network from abstract sockets.
+    pub fn can_scope(&self) -> bool {
+        self.scopes
+    }
+
     /// Whether the kernel has cgroup namespaces.
     pub fn has_cgroup_namespaces(&self) -> bool {
         self.cgroup_namespaces
@@ -141,7 +149,7 @@ fn unprivileged(owner: Identity) -> Identity {
     }
 }
 
-fn rooting(scratch: &Path) -> Result<Rooting, CallError> {
+fn rooting(scratch: &Path, is_root: bool) -> Result<Rooting, CallError> {
     let release = nix::sys::utsname::uname().map_err(CallError::new("uname", ""))?;
     let kernel = kernel_version(&release.release().to_string_lossy());
     let FsType(kind) = statfs(scratch)
@@ -150,17 +158,29 @@ fn rooting(scratch: &Path) -> Result<Rooting, CallError> {
     if can_overlay(kernel, kind) {
         return Ok(Rooting::Overlay);
     }
-    Ok(without_overlay())
+    Ok(without_overlay(is_root))
 }
 
 /// What is left where the kernel's overlayfs does not work.
-pub(super) fn without_overlay() -> Rooting {
+pub(super) fn without_overlay(is_root: bool) -> Rooting {
     let dirs = ["/usr/local/bin", "/usr/bin", "/bin"];
     let programs = dirs.map(|dir| Path::new(dir).join("fuse-overlayfs"));
     match programs.into_iter().find(|program| program.exists()) {
-        Some(program) if Path::new("/dev/fuse").exists() => Rooting::Fuse { program },
+        Some(program) if is_open_to_all(Path::new("/dev/fuse"), is_root) => {
+            Rooting::Fuse { program }
+        }
         _ => Rooting::Copy,
     }
+}
+
+/// Whether an ordinary user, who this process is or is to become, may read and write it.
+fn is_open_to_all(device: &Path, is_root: bool) -> bool {
+    use nix::unistd::{AccessFlags, access};
+    if is_root {
+        let others = 0o006;
+        return std::fs::metadata(device).is_ok_and(|found| found.mode() & others == others);
+    }
+    access(device, AccessFlags::R_OK | AccessFlags::W_OK).is_ok()
 }
 
 /// Unprivileged overlay mounts exist since Linux 5.11; tmpfs keeps user extended attributes, which

@@ -1,14 +1,15 @@
 //! Files: write beside and rename, lock, and remove trees that resist.
 
+use std::ffi::CStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag};
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, RenameFlags, renameat2};
 use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
@@ -140,9 +141,11 @@ impl FileLock {
     }
 }
 
-/// Removes a tree, whatever modes its directories have, without following symlinks and without
-/// leaving the file system path by path: each directory is walked by its descriptor. What is not
-/// there is fine.
+/// How deep [`remove_tree`] goes before it moves what is deeper up: each level holds a descriptor.
+const DEEPEST: usize = 64;
+
+/// Removes a tree, whatever modes its directories have and however deep it is, without following
+/// symlinks: each directory is walked by its descriptor. What is not there is fine.
 pub fn remove_tree(path: &Path) -> Result<(), FsError> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -150,62 +153,105 @@ pub fn remove_tree(path: &Path) -> Result<(), FsError> {
         Ok(found) if !found.is_dir() => {
             return fs::remove_file(path).map_err(FsError::new("unlink", path));
         }
-        Ok(found) => make_passable(path, found.permissions().mode())?,
+        Ok(found) if found.permissions().mode() & 0o700 == 0o700 => {}
+        Ok(_) => fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+            .map_err(FsError::new("chmod", path))?,
     }
     let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let fd = nix::fcntl::open(path, flags, Mode::empty()).map_err(FsError::new("open", path))?;
-    empty_dir(fd, path)?;
+    let top = nix::fcntl::open(path, flags, Mode::empty()).map_err(FsError::new("open", path))?;
+    let mut removal = Removal {
+        top: top.as_fd(),
+        path,
+        moved: 0,
+    };
+    loop {
+        let before = removal.moved;
+        let again = nix::fcntl::openat(&top, ".", flags, Mode::empty());
+        removal.empty(again.map_err(FsError::new("open", path))?, path, 0)?;
+        if removal.moved == before {
+            break;
+        }
+    }
     fs::remove_dir(path).map_err(FsError::new("rmdir", path))
 }
 
-fn make_passable(path: &Path, mode: u32) -> Result<(), FsError> {
-    if mode & 0o700 == 0o700 {
-        return Ok(());
-    }
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
-        .map_err(FsError::new("chmod", path))
+/// The removal of what is below `top`.
+struct Removal<'a> {
+    top: BorrowedFd<'a>,
+    path: &'a Path,
+    /// How many directories were moved to `top`, to be removed on the next round.
+    moved: u64,
 }
 
-fn empty_dir(fd: OwnedFd, path: &Path) -> Result<(), FsError> {
-    let mut dir = Dir::from_fd(fd).map_err(FsError::new("opendir", path))?;
-    let names = dir
-        .iter()
-        .map(|entry| entry.map(|entry| entry.file_name().to_owned()))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(FsError::new("readdir", path))?;
-    for name in names {
-        if matches!(name.to_bytes(), b"." | b"..") {
-            continue;
+impl Removal<'_> {
+    /// Empties the directory `fd`, which is known as `path`.
+    fn empty(&mut self, fd: OwnedFd, path: &Path, depth: usize) -> Result<(), FsError> {
+        let mut dir = Dir::from_fd(fd).map_err(FsError::new("opendir", path))?;
+        let names = dir
+            .iter()
+            .map(|entry| entry.map(|entry| entry.file_name().to_owned()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(FsError::new("readdir", path))?;
+        for name in names {
+            if !matches!(name.to_bytes(), b"." | b"..") {
+                self.remove(dir.as_fd(), &name, path, depth)?;
+            }
         }
-        let at = || path.join(name.to_string_lossy().as_ref());
-        let fd = dir.as_fd();
-        match unlinkat(fd, name.as_c_str(), UnlinkatFlags::NoRemoveDir) {
-            Ok(()) => continue,
+        Ok(())
+    }
+
+    fn remove(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        name: &CStr,
+        path: &Path,
+        depth: usize,
+    ) -> Result<(), FsError> {
+        let at = path.join(name.to_string_lossy().as_ref());
+        match unlinkat(dir, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) => return Ok(()),
             Err(Errno::EISDIR | Errno::EPERM) => {}
-            Err(errno) => return Err(FsError::new("unlink", &at())(errno)),
+            Err(errno) => return Err(FsError::new("unlink", &at)(errno)),
         }
-        let stat = fstatat(fd, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW)
-            .map_err(FsError::new("lstat", &at()))?;
+        let stat =
+            fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(FsError::new("lstat", &at))?;
         if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFDIR {
-            return Err(FsError::new("unlink", &at())(Errno::EPERM));
+            return Err(FsError::new("unlink", &at)(Errno::EPERM));
         }
         if stat.st_mode & 0o700 != 0o700 {
-            fchmodat(
-                fd,
-                name.as_c_str(),
-                Mode::S_IRWXU,
-                FchmodatFlags::FollowSymlink,
-            )
-            .map_err(FsError::new("chmod", &at()))?;
+            fchmodat(dir, name, Mode::S_IRWXU, FchmodatFlags::FollowSymlink)
+                .map_err(FsError::new("chmod", &at))?;
+        }
+        if depth == DEEPEST {
+            return self.move_up(dir, name);
         }
         let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let below = nix::fcntl::openat(fd, name.as_c_str(), flags, Mode::empty())
-            .map_err(FsError::new("open", &at()))?;
-        empty_dir(below, &at())?;
-        unlinkat(fd, name.as_c_str(), UnlinkatFlags::RemoveDir)
-            .map_err(FsError::new("rmdir", &at()))?;
+        let below = nix::fcntl::openat(dir, name, flags, Mode::empty())
+            .map_err(FsError::new("open", &at))?;
+        self.empty(below, &at, depth + 1)?;
+        match unlinkat(dir, name, UnlinkatFlags::RemoveDir) {
+            Err(errno) => Err(FsError::new("rmdir", &at)(errno)),
+            Ok(()) => Ok(()),
+        }
     }
-    Ok(())
+
+    /// Moves a directory to the top under a name that nothing there has.
+    fn move_up(&mut self, dir: BorrowedFd<'_>, name: &CStr) -> Result<(), FsError> {
+        loop {
+            self.moved += 1;
+            let to = format!(".deep-{}", self.moved);
+            match renameat2(
+                dir,
+                name,
+                self.top,
+                to.as_str(),
+                RenameFlags::RENAME_NOREPLACE,
+            ) {
+                Err(Errno::EEXIST) => {}
+                result => return result.map_err(FsError::new("rename", &self.path.join(to))),
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -228,6 +274,21 @@ mod tests {
         assert!(!tree.exists());
         assert!(outside.join("kept").exists());
         remove_tree(&tree).expect("what is not there is fine");
+    }
+
+    #[test]
+    fn no_tree_is_too_deep_to_be_removed() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let tree = dir.path().join("tree");
+        fs::create_dir(&tree).expect("mkdir");
+        let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let mut at = nix::fcntl::open(&tree, flags, Mode::empty()).expect("open");
+        for _ in 0..3000 {
+            nix::sys::stat::mkdirat(&at, "d", Mode::S_IRWXU).expect("mkdir");
+            at = nix::fcntl::openat(&at, "d", flags, Mode::empty()).expect("open");
+        }
+        remove_tree(&tree).expect("removed");
+        assert!(!tree.exists());
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod fs;
 pub mod inherit;
 pub mod inroot;
 pub mod interrupt;
+pub mod landlock;
 pub mod mount;
 pub mod namespace;
 pub mod process;

@@ -146,6 +146,14 @@ pub fn install_fd(fd: BorrowedFd<'_>, place: RawFd) -> Result<(), CallError> {
         .map_err(CallError::new("dup2", place))
 }
 
+/// Lets what is executed inherit a descriptor that would be closed.
+pub fn keep_at_exec(fd: BorrowedFd<'_>) -> Result<(), CallError> {
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+    fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))
+        .map(drop)
+        .map_err(CallError::new("fcntl", "F_SETFD, 0"))
+}
+
 /// `setrlimit(2)`, soft and hard alike; more than what is allowed means as much as is allowed.
 pub fn limit(resource: nix::sys::resource::Resource, to: u64) -> Result<(), CallError> {
     use nix::sys::resource::{getrlimit, setrlimit};
@@ -190,11 +198,33 @@ pub fn keep_capabilities(keep: u64) -> Result<(), CallError> {
         )
     };
     Errno::result(ambient).map_err(CallError::new("prctl", "PR_CAP_AMBIENT_CLEAR_ALL"))?;
-    set_capabilities(keep)
+    set_capabilities(keep, 0)
 }
 
-/// `capset(2)`, version 3: what it permits is effective, nothing is inheritable.
-fn set_capabilities(set: u64) -> Result<(), CallError> {
+/// Hands the right to mount down to what is executed next, which has it by right only if it is
+/// root: `capabilities(7)`, "ambient".
+pub fn hand_down_capabilities() -> Result<(), CallError> {
+    const SYS_ADMIN: u64 = 21;
+    let set = 1 << SYS_ADMIN;
+    set_capabilities(set, set)?;
+    // SAFETY: integers only.
+    let raised = unsafe {
+        libc::prctl(
+            libc::PR_CAP_AMBIENT,
+            libc::PR_CAP_AMBIENT_RAISE,
+            SYS_ADMIN,
+            0,
+            0,
+        )
+    };
+    Errno::result(raised).map(drop).map_err(CallError::new(
+        "prctl",
+        "PR_CAP_AMBIENT_RAISE, CAP_SYS_ADMIN",
+    ))
+}
+
+/// `capset(2)`, version 3: what it permits is effective.
+fn set_capabilities(set: u64, inheritable: u64) -> Result<(), CallError> {
     #[repr(C)]
     struct Header {
         version: u32,
@@ -206,13 +236,12 @@ fn set_capabilities(set: u64) -> Result<(), CallError> {
         permitted: u32,
         inheritable: u32,
     }
-    let half = |shift: u32| {
-        let bits = u32::try_from(set >> shift & u64::from(u32::MAX)).expect("32 bits");
-        Data {
-            effective: bits,
-            permitted: bits,
-            inheritable: 0,
-        }
+    let bits =
+        |set: u64, shift: u32| u32::try_from(set >> shift & u64::from(u32::MAX)).expect("32 bits");
+    let half = |shift: u32| Data {
+        effective: bits(set, shift),
+        permitted: bits(set, shift),
+        inheritable: bits(inheritable, shift),
     };
     let header = Header {
         version: 0x2008_0522,

@@ -8,7 +8,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
 use nix::errno::Errno;
-use pybuild::sandbox::{Access, End};
+use pybuild::sandbox::{Access, End, Network};
 
 use super::kit::{Sandbox, cannot_sandbox};
 
@@ -160,7 +160,7 @@ fn the_environment_is_what_was_given() {
 fn connecting(family: &str, address: &str) -> String {
     format!(
         "use Socket; socket(my $s, {family}, SOCK_STREAM, 0) or die; connect($s, {address}) \
-         and print 'connected'; print $! + 0"
+         ? print 'connected' : print $! + 0"
     )
 }
 
@@ -329,4 +329,30 @@ fn the_launchers_executable_stays_as_it_is() {
         echo x >> $f; done; done 2>/dev/null; true";
     Sandbox::new().run(script).success();
     assert!(before == read(), "the launcher's executable was changed");
+}
+
+#[test]
+fn on_the_hosts_network_abstract_sockets_stay_out_of_reach() {
+    if cannot_sandbox() {
+        return;
+    }
+    let mut sandbox = Sandbox::new();
+    sandbox.spec.network = Network::Host;
+    let tcp = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let port = tcp.local_addr().expect("an address").port();
+    let address = format!("pack_sockaddr_in({port}, INADDR_LOOPBACK)");
+    let script = connecting("PF_INET", &address);
+    assert_eq!(
+        sandbox.exec(&["perl", "-e", &script]).success(),
+        "connected"
+    );
+    if !sandbox.host.can_scope() {
+        return; // a kernel before 6.12, which the host's probe has said
+    }
+    let name = format!("pybuild-test-host-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).expect("a name");
+    let _listener = UnixListener::bind_addr(&address).expect("a listener");
+    let script = connecting("PF_UNIX", &format!("pack_sockaddr_un(\"\\0{name}\")"));
+    let output = sandbox.exec(&["perl", "-e", &script]).success();
+    assert_eq!(output, libc::EPERM.to_string());
 }

@@ -13,7 +13,8 @@ use super::kit::{Sandbox, cannot_sandbox};
 fn rootings() -> Vec<Rooting> {
     let mut ways = vec![Rooting::Overlay, Rooting::Copy];
     let program = Path::new("/usr/bin/fuse-overlayfs");
-    if program.exists() && Path::new("/dev/fuse").exists() {
+    let open = fs::metadata("/dev/fuse").is_ok_and(|found| found.mode() & 0o006 == 0o006);
+    if program.exists() && open {
         ways.push(Rooting::Fuse {
             program: program.to_owned(),
         });
@@ -31,7 +32,7 @@ fn what_is_written_is_there_in_the_next_run() {
         sandbox.host = sandbox.host.with_rooting(rooting.clone());
         fs::write(sandbox.at("layer/etc/below"), "below").expect("write");
         sandbox
-            .run("echo new > /new; mkdir -p /a/b; rm /etc/below; ln -s new /link; mv /a/b /a/c")
+            .run("set -e; exec 2>&1; echo new > /new; mkdir -p /a/b; ln -s new /link; mv /a/b /a/c; rm /etc/below")
             .success();
         let output = sandbox.run("cat /new /link; ls /a; ls -A /etc").success();
         assert_eq!(output, "new\nnew\nc\n", "{rooting:?}");
@@ -180,4 +181,72 @@ fn suid_programs_of_the_rootfs_give_nothing() {
     fs::copy("/usr/bin/id", &program).expect("copy"); // ours: root's, when root runs the tests
     fs::set_permissions(&program, fs::Permissions::from_mode(0o6755)).expect("chmod");
     assert_eq!(sandbox.exec(&["/suid", "-u"]).success(), "1000\n");
+}
+
+/// Answers these calls, in the calling thread and what it starts, as a kernel without them would.
+fn forget(calls: &[libc::c_long]) {
+    let word = |code: u32, jt, jf, k: u32| libc::sock_filter {
+        code: u16::try_from(code).expect("an opcode"),
+        jt,
+        jf,
+        k,
+    };
+    let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    let give = libc::BPF_RET | libc::BPF_K;
+    let absent = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned();
+    let mut program = vec![word(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0)];
+    for call in calls {
+        let number = u32::try_from(*call).expect("a number");
+        program.push(word(equal, 0, 1, number));
+        program.push(word(give, 0, 0, absent));
+    }
+    program.push(word(give, 0, 0, libc::SECCOMP_RET_ALLOW));
+    pybuild::sys::process::no_new_privileges().expect("no_new_privs");
+    pybuild::sys::process::install_filter(&program).expect("a filter");
+}
+
+#[test]
+fn older_kernels_give_the_same() {
+    if cannot_sandbox() {
+        return;
+    }
+    let table: [(&str, &[libc::c_long]); 3] = [
+        ("before 5.12", &[libc::SYS_mount_setattr]),
+        (
+            "before 5.11",
+            &[libc::SYS_mount_setattr, libc::SYS_close_range],
+        ),
+        (
+            "before 5.2",
+            &[
+                libc::SYS_mount_setattr,
+                libc::SYS_close_range,
+                libc::SYS_openat2,
+                libc::SYS_open_tree,
+                libc::SYS_move_mount,
+            ],
+        ),
+    ];
+    for (kernel, calls) in table {
+        // A thread, because a filter cannot be taken off again.
+        let thread = std::thread::spawn(move || {
+            forget(calls);
+            let mut sandbox = Sandbox::new();
+            let input = sandbox.own_dir("in put");
+            fs::write(input.join("file"), "x").expect("write");
+            sandbox.bind(&input, "/etc/in put", Access::ReadOnly);
+            let script = "exec 2>&1; cat '/etc/in put/file'; touch '/etc/in put/new' /usr/new /dev/new; \
+                echo > /proc/sys/kernel/core_pattern; echo > /new; ls /dev/shm; \
+                ls /proc/self/fd | tr '\\n' ' '; grep -c ' /usr ro,nosuid,nodev' /proc/self/mountinfo";
+            sandbox.run(script).success()
+        });
+        let output = thread.join().expect("a run");
+        assert_eq!(
+            output.matches("Read-only file system").count(),
+            4,
+            "{kernel}: {output}"
+        );
+        assert!(output.starts_with('x'), "{kernel}: {output}");
+        assert!(output.ends_with("0 1 2 3 1\n"), "{kernel}: {output}");
+    }
 }
