@@ -38,6 +38,16 @@ pub enum BuildError {
     /// The sandbox cannot be made, or was interrupted.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    /// A step's program cannot be executed.
+    #[error("{step} of {what}: {source}")]
+    Command {
+        /// What was being built.
+        what: FormulaRef,
+        /// Which step.
+        step: String,
+        /// Why.
+        source: SandboxError,
+    },
     /// A step failed.
     #[error("{} of {} {}", .0.step, .0.what, .0.end)]
     Step(Box<FailedStep>),
@@ -132,7 +142,15 @@ pub fn run(
         let spec = workspace.spec(plan, step, inputs.layers, conduct.limits);
         let title = format!("{}: {}", plan.reference, step.name);
         let phase = tools.observer.phase(title, Amount::Unknown);
-        let outcome = run_step(step, &spec, &mut log, &phase, tools)?;
+        let outcome = run_step(step, &spec, &mut log, &phase, tools);
+        let outcome = outcome.map_err(|error| match error {
+            BuildError::Sandbox(source @ SandboxError::Command(_)) => BuildError::Command {
+                what: plan.reference.clone(),
+                step: step.name.clone(),
+                source,
+            },
+            other => other,
+        })?;
         if outcome.end != End::Exited(0) {
             drop(phase);
             if conduct.shell_on_failure {
@@ -220,10 +238,10 @@ impl Workspace {
             let into = this.place(what);
             sysfs::create_dir_all(&into)?;
             match what {
-                What::Source => unpack(inputs.source, &into, 1, tools)?,
-                What::Dependency(_) => {
+                What::Source => unpack(&plan.source.file, inputs.source, &into, 1, tools)?,
+                What::Dependency(reference) => {
                     let tarball = tarballs.next().expect("one tarball for each dependency");
-                    unpack(tarball, &into, 0, tools)?;
+                    unpack(&reference.to_string(), tarball, &into, 0, tools)?;
                 }
                 What::Files => {
                     write_files(&into, &plan.files)?;
@@ -287,8 +305,13 @@ impl Workspace {
     }
 }
 
-fn unpack(tarball: &Path, into: &Path, strip: usize, tools: &Tools<'_>) -> Result<(), BuildError> {
-    let name = tarball.file_name().unwrap_or_default().to_string_lossy();
+fn unpack(
+    what: &str,
+    tarball: &Path,
+    into: &Path,
+    strip: usize,
+    tools: &Tools<'_>,
+) -> Result<(), BuildError> {
     let file = sysfs::open(tarball)?;
     let size = file
         .metadata()
@@ -303,7 +326,7 @@ fn unpack(tarball: &Path, into: &Path, strip: usize, tools: &Tools<'_>) -> Resul
         .and_then(|tar| archive::extract(tar, &how))
         .map(drop)
         .map_err(|source| BuildError::Unpack {
-            what: name.into_owned(),
+            what: what.to_owned(),
             source,
         })
 }

@@ -24,6 +24,9 @@ use crate::ui::{Excerpt, ExitKind, Failure};
 /// Marks a bug of pybuild's own: asks to be told of it.
 const BUG: &str = "this is a bug in pybuild: please report it with the command that showed it";
 
+/// What to do about a place that gives something else than it should.
+const UNTRUSTED: &str = "nothing was kept; do not use what these places give before you know why";
+
 impl From<Interrupted> for Failure {
     fn from(error: Interrupted) -> Self {
         let kind = ExitKind::Signal(error.0 as i32);
@@ -80,7 +83,11 @@ impl From<StewardError> for Failure {
             StewardError::Store(_) => "choose another directory with --store or PYBUILD_HOME",
             StewardError::Become { .. } => "see `pybuild doctor`",
         };
-        Self::new(ExitKind::Usage, error).hint(hint)
+        match error {
+            // No other than what a user meets who is not root.
+            StewardError::Store(error) if error.is_full() || error.is_read_only() => error.into(),
+            error => Self::new(ExitKind::Usage, error).hint(hint),
+        }
     }
 }
 
@@ -158,8 +165,9 @@ impl From<NetError> for Failure {
             NetError::Store(error) => error.into(),
             NetError::Full(error) | NetError::ReadOnly(error) => error.into(),
             // Whoever gives other bytes today will give them tomorrow.
-            error @ NetError::WrongDigest { .. } => Self::new(ExitKind::BuildFailed, error)
-                .hint("nothing was kept; do not use what these places give before you know why"),
+            error @ NetError::WrongDigest { .. } => {
+                Self::new(ExitKind::BuildFailed, error).hint(UNTRUSTED)
+            }
             error @ (NetError::Failed { .. } | NetError::Client(_) | NetError::Stopped) => {
                 Self::new(ExitKind::TryAgain, error)
             }
@@ -232,12 +240,18 @@ impl From<RootfsError> for Failure {
 fn debian(stack: &str, error: DebianError) -> Failure {
     let said = format!("the stack {stack} cannot be bootstrapped: {error}");
     match error {
-        DebianError::Net(error) => {
-            let failure = Failure::from(error);
-            Failure::new(failure.exit(), said).hint(
-                "PYBUILD_DEBIAN_MIRROR names another mirror; run the same command again to go on",
-            )
+        DebianError::Net(error @ NetError::WrongDigest { .. }) => {
+            Failure::new(Failure::from(error).exit(), said)
+                .hint(UNTRUSTED)
+                .hint("PYBUILD_DEBIAN_MIRROR names another mirror")
         }
+        DebianError::Net(
+            error @ (NetError::Failed { .. } | NetError::Client(_) | NetError::Stopped),
+        ) => Failure::new(Failure::from(error).exit(), said).hint(
+            "PYBUILD_DEBIAN_MIRROR names another mirror; run the same command again to go on",
+        ),
+        // It is this host's doing, not the mirror's.
+        DebianError::Net(error) => error.into(),
         DebianError::Fs(error) => error.into(),
         DebianError::Store(error) => error.into(),
         DebianError::Interrupted(error) => error.into(),
@@ -283,10 +297,17 @@ impl From<BuildError> for Failure {
             BuildError::Store(error) => error.into(),
             BuildError::Fs(error) => error.into(),
             BuildError::Sandbox(error) => error.into(),
-            BuildError::Unpack { what, source } => {
-                let exit = Failure::from(source).exit();
-                Self::new(exit, format!("cannot unpack {what}"))
-            }
+            BuildError::Unpack {
+                source: ArchiveError::Fs(error),
+                ..
+            } => error.into(),
+            BuildError::Unpack {
+                source: ArchiveError::Interrupted(error),
+                ..
+            } => error.into(),
+            error @ BuildError::Unpack { .. } => Self::new(ExitKind::BuildFailed, error),
+            error @ BuildError::Command { .. } => Self::new(ExitKind::BuildFailed, error)
+                .hint("the formula's step names a program that the stack does not have"),
             BuildError::Step(failed) => {
                 let FailedStep {
                     command,

@@ -1,10 +1,10 @@
 //! `pybuild prepare`: a stack's images, and nothing else.
 
-use super::session::{Opened, Session, host_arch, manifest};
+use super::session::{Opened, Session, host_arch, look, manifest};
 use super::{Done, Failure};
 use crate::cli::{Global, Prepare};
 use crate::model::Elapsed;
-use crate::rootfs;
+use crate::rootfs::{self, Manifest};
 use crate::ui::{self, Align, Table};
 
 /// Prepares each stack in turn.
@@ -14,6 +14,9 @@ pub(super) fn run(global: &Global, args: &Prepare) -> Result<Done, Failure> {
         .iter()
         .map(|name| manifest(name, &args.sources))
         .collect::<Result<Vec<_>, _>>()?;
+    if args.dry_run {
+        return dry_run(global, &manifests);
+    }
     let session = match Session::open(global, None)? {
         Opened::Session(session) => session,
         Opened::Elsewhere(status) => return Ok(Done::Elsewhere(status)),
@@ -21,16 +24,6 @@ pub(super) fn run(global: &Global, args: &Prepare) -> Result<Done, Failure> {
     let mut table = Table::new([Align::Left, Align::Left, Align::Right, Align::Left]);
     let mut json = Vec::new();
     for manifest in &manifests {
-        if args.dry_run {
-            let there = rootfs::prepared(manifest, host_arch()?, &session.store)?;
-            let state = if there.is_some() {
-                "prepared"
-            } else {
-                "would be prepared"
-            };
-            ui::print(&format!("{}: {state}\n", manifest.name()))?;
-            continue;
-        }
         let rootfs = session.rootfs(manifest, &args.sources)?;
         for (kind, image) in [("run", &rootfs.run), ("build", &rootfs.build)] {
             table.row([
@@ -48,14 +41,24 @@ pub(super) fn run(global: &Global, args: &Prepare) -> Result<Done, Failure> {
             }));
         }
     }
-    if args.dry_run {
-        return Ok(Done::Here);
-    }
     if global.json {
         ui::print_json(&json)?;
     } else {
         ui::print(&table.render())?;
         ui::print(&format!("in all {}\n", Elapsed(session.started.elapsed())))?;
+    }
+    Ok(Done::Here)
+}
+
+fn dry_run(global: &Global, manifests: &[Manifest]) -> Result<Done, Failure> {
+    let store = look(global)?;
+    for manifest in manifests {
+        let there = rootfs::prepared(manifest, host_arch()?, &store)?;
+        let state = match there {
+            Some(_) => "prepared",
+            None => "would be prepared",
+        };
+        ui::print(&format!("{}: {state}\n", manifest.name()))?;
     }
     Ok(Done::Here)
 }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::session::{Opened, Session, manifest};
+use super::session::{Opened, Session, bootstrap, host_arch, look, manifest, terminal};
 use super::{Done, Failure};
 use crate::cli::{Global, ImageKind, Run};
 use crate::model::GuestPath;
+use crate::rootfs;
 use crate::sandbox::{
     self, Command, End, Identity, Input, Limits, Network, Output, Privileges, Root, SandboxSpec,
 };
@@ -16,6 +17,14 @@ use crate::ui::{self, ExitKind, Section};
 /// Runs the command, on this process's own standard streams.
 pub(super) fn run(global: &Global, args: &Run) -> Result<Done, Failure> {
     let manifest = manifest(&args.stack, &args.sources)?;
+    if args.dry_run && rootfs::prepared(&manifest, host_arch()?, &look(global)?)?.is_none() {
+        let sections = [bootstrap(
+            &args.stack,
+            "then run the command in a sandbox of it",
+        )];
+        ui::print(&Section::render(&sections, terminal(global).palette()))?;
+        return Ok(Done::Here);
+    }
     let session = match Session::open(global, None)? {
         Opened::Session(session) => session,
         Opened::Elsewhere(status) => return Ok(Done::Elsewhere(status)),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::make::{Made, Manner, Workshop, platform};
 use super::reproduce;
-use super::session::{Opened, Session, host_arch, jobs, manifest};
+use super::session::{Opened, Session, bootstrap, host_arch, jobs, look, manifest, terminal};
 use super::source::{self, Mirrors};
 use super::{Done, Failure, limits};
 use crate::archive::Codec;
@@ -21,14 +21,13 @@ use crate::ui::{self, Built, Section, Summary};
 pub(super) fn run(global: &Global, args: &Sandbox) -> Result<Done, Failure> {
     let manifest = manifest(&args.stack, &args.sources.stacks)?;
     let recipes = recipes(args)?;
-    let output = (!args.dry_run).then_some(args.output.as_path());
-    let session = match Session::open(global, output)? {
+    if args.dry_run {
+        return dry_run(global, args, &manifest, &recipes);
+    }
+    let session = match Session::open(global, Some(&args.output))? {
         Opened::Session(session) => session,
         Opened::Elsewhere(status) => return Ok(Done::Elsewhere(status)),
     };
-    if args.dry_run {
-        return dry_run(args, &manifest, &recipes, &session);
-    }
     let manner = Manner {
         mirrors: Mirrors::of(args),
         limits: limits::of(&args.limits),
@@ -181,21 +180,17 @@ fn report(
 
 /// Prints the plans that would be executed.
 fn dry_run(
+    global: &Global,
     args: &Sandbox,
     manifest: &Manifest,
     recipes: &[Recipe],
-    session: &Session,
 ) -> Result<Done, Failure> {
-    let prepared = rootfs::prepared(manifest, host_arch()?, &session.store)?;
+    let store = look(global)?;
+    let prepared = rootfs::prepared(manifest, host_arch()?, &store)?;
     let mut sections = Vec::new();
     if prepared.is_none() {
-        sections.push(Section::new(
-            format!("bootstrap {}", args.stack),
-            [
-                "fetch, verify, unpack and configure the packages of its manifest; build ids below \
-              stand for a stack that is not there yet",
-            ],
-        ));
+        let more = "build ids below stand for a stack that is not there yet";
+        sections.push(bootstrap(&args.stack, more));
     }
     let platform = match &prepared {
         Some(rootfs) => platform(rootfs),
@@ -206,7 +201,7 @@ fn dry_run(
         let source = recipe
             .sources
             .iter()
-            .find(|source| session.store.blob(&source.sha256).is_some())
+            .find(|source| store.blob(&source.sha256).is_some())
             .or(recipe.sources.first());
         let Some(source) = source else { continue };
         let dependencies: Vec<_> = planned
@@ -224,7 +219,7 @@ fn dry_run(
         });
         sections.push(Section::new(format!("build {}", recipe.reference), [plan]));
     }
-    ui::print(&Section::render(&sections, session.ui.palette()))?;
+    ui::print(&Section::render(&sections, terminal(global).palette()))?;
     Ok(Done::Here)
 }
 

@@ -13,7 +13,7 @@ use crate::rootfs::{self, Catalog, Manifest, Rootfs};
 use crate::sandbox::Host;
 use crate::store::{self, Store};
 use crate::sys::interrupt::Interrupt;
-use crate::ui::{ColorChoice, ExitKind, Failure, Terminal, Wish};
+use crate::ui::{ColorChoice, ExitKind, Failure, Section, Terminal, Wish};
 
 /// What every command works with.
 pub(super) struct Session {
@@ -112,6 +112,17 @@ impl Session {
         };
         Ok(rootfs::prepare(manifest, arch, &tools)?)
     }
+}
+
+/// The store only to look at, for commands that do nothing: it is not made, nothing is swept.
+pub(super) fn look(global: &Global) -> Result<Store, Failure> {
+    Ok(Store::look(&store_root(global)?)?)
+}
+
+/// What a plan says of a stack that is not on this host yet.
+pub(super) fn bootstrap(stack: &StackName, more: &str) -> Section {
+    let steps = "fetch, verify, unpack and configure the packages of its manifest";
+    Section::new(format!("bootstrap {stack}"), [format!("{steps}; {more}")])
 }
 
 /// The architecture of this host, which is the one that is built for.

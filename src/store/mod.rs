@@ -87,25 +87,40 @@ pub fn default_root(is_root: bool, env: impl Fn(&str) -> Option<String>) -> Opti
 impl Store {
     /// Opens a store, making it where it is not there yet.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        let layout = root.join("layout");
-        match fs::read_to_string(&layout) {
-            Ok(found) if found == LAYOUT => {}
-            Ok(found) => {
-                return Err(StoreError::Layout {
-                    path: root.to_owned(),
-                    found,
-                });
-            }
-            Err(_) => {
-                for room in ROOMS {
-                    sysfs::create_dir_all(&root.join(room))?;
-                }
-                sysfs::write_atomically(&layout, LAYOUT.as_bytes())?;
-            }
-        }
-        Ok(Self {
+        let this = Self {
             root: root.to_owned(),
-        })
+        };
+        if !this.is_there()? {
+            for room in ROOMS {
+                sysfs::create_dir_all(&root.join(room))?;
+            }
+            sysfs::write_atomically(&this.layout_path(), LAYOUT.as_bytes())?;
+        }
+        Ok(this)
+    }
+
+    /// A store only to look at, which makes nothing: one that is not there has nothing.
+    pub fn look(root: &Path) -> Result<Self, StoreError> {
+        let this = Self {
+            root: root.to_owned(),
+        };
+        this.is_there()?;
+        Ok(this)
+    }
+
+    fn layout_path(&self) -> PathBuf {
+        self.root.join("layout")
+    }
+
+    fn is_there(&self) -> Result<bool, StoreError> {
+        match fs::read_to_string(self.layout_path()) {
+            Ok(found) if found == LAYOUT => Ok(true),
+            Ok(found) => Err(StoreError::Layout {
+                path: self.root.clone(),
+                found,
+            }),
+            Err(_) => Ok(false),
+        }
     }
 
     /// The store's directory.
@@ -246,10 +261,18 @@ mod tests {
         Store::open(dir.path()).expect("a new store");
         Store::open(dir.path()).expect("the same store again");
         fs::write(dir.path().join("layout"), "2\n").expect("write");
-        assert!(matches!(
-            Store::open(dir.path()),
-            Err(StoreError::Layout { .. })
-        ));
+        for opened in [Store::open(dir.path()), Store::look(dir.path())] {
+            assert!(matches!(opened, Err(StoreError::Layout { .. })));
+        }
+    }
+
+    #[test]
+    fn looking_makes_nothing() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let root = dir.path().join("store");
+        let store = Store::look(&root).expect("nothing is wrong with it");
+        assert_eq!(store.blob(&Sha256::of(b"")), None);
+        assert!(!root.exists());
     }
 
     #[test]

@@ -1,0 +1,124 @@
+//! Disks that are full or cannot be written to.
+
+use std::fs;
+use std::path::Path;
+
+use crate::formula::Formula;
+use crate::kit::{Case, STACK, is_root, shared_store};
+use crate::program::{Pybuild, wrapped};
+
+/// Puts a file system with 8 MB left at `$2`, with what a store needs in it, and says what `$4`…
+/// comes to there; then again with room, if `$1` says so.
+const SMALL: &str = r#"
+again=$1 dir=$2 shared=$3; shift 3
+mount -t tmpfs -o size=64m,mode=0755 none "$dir"
+head -c 56M /dev/zero >"$dir/ballast"
+mkdir "$dir/store"
+test -z "$shared" || ln -s "$shared/layers" "$shared/rootfs" "$dir/store"
+test "$(id -u)" != 0 || test -n "$NESTED" || chown 65534:65534 "$dir/store"
+"$@"; first=$?
+echo "LEFT: $(ls "$dir/store/scratch" "$dir/store/partial" "$dir/store/artifacts" | grep -v '^/.*:$\|^$')" >&2
+test "$again" = again || exit $first
+echo "FIRST: $first" >&2
+rm "$dir/ballast"
+exec "$@"
+"#;
+
+/// Without being root outside it takes a user namespace to mount, and a second one to be an
+/// ordinary user again.
+fn on_a_small_disk(case: &Case, again: bool, shared: Option<&Path>) -> Pybuild {
+    let disk = case.at("disk");
+    fs::create_dir(&disk).expect("mkdir");
+    let disk_name = disk.to_str().expect("ASCII");
+    let shared = shared.map_or("", |path| path.to_str().expect("ASCII"));
+    let again = if again { "again" } else { "" };
+    let mut wrapper = vec!["unshare", "--mount"];
+    if !is_root() {
+        wrapper.extend(["--user", "--map-root-user"]);
+    }
+    wrapper.extend(["--", "sh", "-c", SMALL, "sh", again, disk_name, shared]);
+    if !is_root() {
+        wrapper.extend([
+            "unshare",
+            "--user",
+            "--map-user=1000",
+            "--map-group=1000",
+            "--",
+        ]);
+    }
+    let nested = if is_root() { "" } else { "1" };
+    wrapped(&wrapper, &disk.join("store")).env("NESTED", nested)
+}
+
+#[test]
+fn a_disk_that_is_full_while_a_stack_is_fetched_is_named() {
+    let Some(_) = shared_store() else { return };
+    let case = Case::bare();
+    let run = on_a_small_disk(&case, false, None)
+        .args(["prepare", STACK])
+        .run();
+    let full = [
+        "No space left on device",
+        "hint: make room on that file system",
+        "--store",
+    ];
+    let ran = run.fails(75, &full);
+    assert!(ran.err.contains("LEFT: \n"), "{}", ran.err);
+    case.is_quiet();
+}
+
+#[test]
+fn a_disk_that_is_full_while_a_source_is_unpacked_is_named_and_room_helps() {
+    let Some(shared) = shared_store() else { return };
+    let case = Case::bare();
+    let formulae = Formula::hello().weight(16 << 20).write(&case.at(""));
+    let run = on_a_small_disk(&case, true, Some(shared))
+        .env("PYBUILD_FORMULAE", formulae)
+        .env("PYBUILD_SOURCE_MIRROR", case.at("sources"))
+        .args(["sandbox", STACK, "hello-1.0", "--output"])
+        .args([case.dist()]);
+    let ran = run.run().succeeds();
+    for said in [
+        "/source/weight): ",
+        "No space left on device",
+        "hint: make room on that file system",
+        "LEFT: \nFIRST: 75\n",
+    ] {
+        assert!(ran.err.contains(said), "{said}: {}", ran.err);
+    }
+    case.is_quiet();
+}
+
+#[test]
+fn a_store_that_cannot_be_written_to_is_named() {
+    let Some(shared) = shared_store() else { return };
+    let case = Case::bare();
+    let disk = case.at("disk");
+    fs::create_dir(&disk).expect("mkdir");
+    // Made whole, then read-only.
+    let script = "mount -t tmpfs -o ro none \"$1\"; shift; exec \"$@\"";
+    let name = disk.to_str().expect("ASCII");
+    let mut wrapper = vec!["unshare", "--mount"];
+    if !is_root() {
+        wrapper.extend(["--user", "--map-root-user"]);
+    }
+    wrapper.extend(["--", "sh", "-c", script, "sh", name]);
+    if !is_root() {
+        wrapper.extend([
+            "unshare",
+            "--user",
+            "--map-user=1000",
+            "--map-group=1000",
+            "--",
+        ]);
+    }
+    let said = ["Read-only file system", "hint: ", "--store or PYBUILD_HOME"];
+    for store in [disk.clone(), disk.join("store")] {
+        let run = wrapped(&wrapper, &store)
+            .args(["run", STACK, "--", "true"])
+            .run();
+        run.fails(75, &said);
+    }
+    assert!(shared.join("layout").is_file());
+    case.is_quiet();
+}

@@ -1,0 +1,21 @@
+//! The program as a user meets it: what can be got wrong, and what can go wrong around it.
+//!
+//! Every test asserts the exit code, what the message teaches, and that nothing half-written and
+//! no process is left. They run as root, whose builds become another uid's, and as an ordinary
+//! user.
+
+mod artifacts;
+mod disk;
+mod formula;
+mod killed;
+mod kit;
+mod mirrors;
+mod mistakes;
+mod program;
+mod proofs;
+mod reproducible;
+mod runs;
+#[path = "../support/server.rs"]
+#[allow(dead_code)] // the downloads' own tests do worse things to it
+mod server;
+mod steps;

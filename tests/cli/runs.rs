@@ -1,0 +1,159 @@
+//! `pybuild run`, and hosts that cannot sandbox.
+
+use std::fs;
+
+use nix::sys::signal::Signal;
+
+use crate::formula::Formula;
+use crate::kit::{Case, NOBODY, STACK, eventually, is_root, processes_of};
+use crate::program::wrapped;
+
+#[test]
+fn the_end_of_a_command_is_passed_on() {
+    let Some(case) = Case::new() else { return };
+    let run = |script: &str| {
+        let run = case
+            .pybuild()
+            .args(["run", STACK, "--", "sh", "-c", script]);
+        run.run()
+    };
+    for (script, code) in [
+        ("exit 0", 0),
+        ("exit 7", 7),
+        ("exit 255", 255),
+        ("kill -9 $$", 137),
+        ("kill -15 $$", 143),
+        ("kill -11 $$", 139),
+    ] {
+        let ran = run(script);
+        assert_eq!(
+            (ran.code, ran.out.as_str()),
+            (code, ""),
+            "{script}: {}",
+            ran.err
+        );
+    }
+    let ran = run("echo out; echo err >&2");
+    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("out\n", "err\n"));
+    let none = case.pybuild().args(["run", STACK, "--", "nonesuch"]).run();
+    none.fails(
+        1,
+        &["the command cannot be executed", "nonesuch", "not found"],
+    );
+    case.is_clean();
+}
+
+#[test]
+fn standard_input_is_the_commands() {
+    let Some(case) = Case::new() else { return };
+    let file = case.at("input");
+    fs::write(&file, "a line\n").expect("written");
+    let run = case.pybuild().args(["run", STACK, "--", "cat"]);
+    let ran = run
+        .stdin(fs::File::open(&file).expect("readable").into())
+        .run()
+        .succeeds();
+    assert_eq!(ran.out, "a line\n");
+}
+
+#[test]
+fn nothing_of_the_host_is_in_a_sandbox() {
+    let Some(case) = Case::new() else { return };
+    let run = case
+        .pybuild()
+        .env("CANARY", "of the host")
+        .env("LD_PRELOAD", "");
+    // With a file of the host open, as a careless parent leaves it.
+    let script = "env | cut -d= -f1 | sort; ls /proc/self/fd; hostname; id -un; ls /build /home";
+    let leaky = [
+        "sh",
+        "-c",
+        "exec 7</etc/hostname 8>/dev/null; exec \"$0\" \"$@\"",
+    ];
+    let plain = run.args(["run", STACK, "--", "sh", "-c", script]).run();
+    let leaky = wrapped(&leaky, &case.store());
+    let leaky = leaky.args(["run", STACK, "--", "sh", "-c", script]).run();
+    let names = "HOME\nLC_ALL\nPATH\nPWD\nTZ\n";
+    for ran in [plain, leaky] {
+        // The third is `ls` itself, reading.
+        assert!(
+            ran.out
+                .starts_with(&format!("{names}0\n1\n2\n3\npybuild\n")),
+            "{}",
+            ran.out
+        );
+        assert!(!ran.out.contains("CANARY"));
+    }
+    case.is_clean();
+}
+
+#[test]
+fn an_interrupted_command_leaves_nothing() {
+    let Some(case) = Case::new() else { return };
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let script = "trap '' INT TERM; echo up >&2; sleep 86400 & sleep 86400";
+        let run = case
+            .pybuild()
+            .args(["run", STACK, "--", "sh", "-c", script])
+            .start();
+        assert!(run.says("up"));
+        assert!(
+            !processes_of(&case.at("")).is_empty(),
+            "they cannot be told"
+        );
+        run.signal(signal);
+        let ran = run.wait();
+        assert_eq!(ran.code, code, "{}", ran.err);
+        case.is_clean();
+    }
+}
+
+#[test]
+fn a_host_without_user_namespaces_is_told_what_to_change() {
+    let Some(case) = Case::new() else { return };
+    // A user namespace that allows no further one stands for a host that allows none.
+    let forbid = "echo 0 >/proc/sys/user/max_user_namespaces && exec setpriv --inh-caps=-all \
+        --ambient-caps=-all -- \"$0\" \"$@\"";
+    let nobody = NOBODY.to_string();
+    let mut wrapper = Vec::new();
+    if is_root() {
+        wrapper.extend([
+            "setpriv",
+            "--reuid",
+            &nobody,
+            "--regid",
+            &nobody,
+            "--clear-groups",
+            "--",
+        ]);
+    }
+    wrapper.extend([
+        "unshare",
+        "--user",
+        "--map-user=1000",
+        "--map-group=1000",
+        "--keep-caps",
+    ]);
+    wrapper.extend(["--", "sh", "-c", forbid]);
+    let remedy = [
+        "this host cannot sandbox: no further namespace is allowed (user.max_user_namespaces)",
+        "hint: as root: sysctl -w user.max_user_namespaces=",
+        "`pybuild doctor`",
+    ];
+    let formula = Formula::hello();
+    let formulae = formula.write(&case.at(""));
+    let sources = case.at("sources");
+    let run = wrapped(&wrapper, &case.store())
+        .args(["run", STACK, "--", "true"])
+        .run();
+    run.fails(3, &remedy);
+    let build = wrapped(&wrapper, &case.store())
+        .env("PYBUILD_FORMULAE", &formulae)
+        .env("PYBUILD_SOURCE_MIRROR", &sources)
+        .args(["sandbox", STACK, "hello-1.0", "--output"])
+        .args([case.dist()]);
+    build.run().fails(3, &remedy);
+    case.delivered_nothing();
+    case.is_clean();
+    eventually("nothing runs", || processes_of(&case.at("")).is_empty());
+}
