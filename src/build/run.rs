@@ -46,7 +46,7 @@ pub enum BuildError {
         /// Which step.
         step: String,
         /// Why.
-        source: SandboxError,
+        source: Box<SandboxError>,
     },
     /// A step failed.
     #[error("{} of {} {}", .0.step, .0.what, .0.end)]
@@ -147,7 +147,7 @@ pub fn run(
             BuildError::Sandbox(source @ SandboxError::Command(_)) => BuildError::Command {
                 what: plan.reference.clone(),
                 step: step.name.clone(),
-                source,
+                source: Box::new(source),
             },
             other => other,
         })?;
