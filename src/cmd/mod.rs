@@ -1,7 +1,7 @@
 //! The commands: each a short pipeline over the rooms below.
 
 mod delivery;
-// mod doctor;
+mod doctor;
 mod failure;
 mod limits;
 mod log;
@@ -40,7 +40,7 @@ pub fn main() -> ExitCode {
         Command::Sandbox(args) => sandbox::run(&global, args),
         Command::Prepare(args) => prepare::run(&global, args),
         Command::Run(args) => run::run(&global, args),
-        Command::Doctor => Ok(Done::Here),
+        Command::Doctor => doctor::run(&global),
         Command::Log(args) => log::run(&global, args),
     };
     match result {

@@ -5,6 +5,7 @@ use std::ffi::CString;
 use std::fmt::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::mount::MsFlags;
@@ -16,7 +17,7 @@ use super::op::{FileSystem, Namespace, Op};
 use super::seccomp;
 use super::spec::{Access, Identity};
 use super::wire::{Failure, ROLE, Report};
-use super::{copy, fuse, init};
+use super::{End, copy, fuse, init};
 use crate::model::GuestPath;
 use crate::sys::call::CallError;
 use crate::sys::inroot::{self, Links};
@@ -50,9 +51,16 @@ fn run() -> i32 {
             child.execute(op)
         })
     });
-    if let Err(failure) = done {
-        Report::Failed { step, failure }.send(socket.as_fd());
+    match done {
+        // A plan that ends without a command was one to try things out.
+        Ok(()) => Report::Ended {
+            end: End::Exited(0),
+            cpu: Duration::ZERO,
+            peak_memory: 0,
+        },
+        Err(failure) => Report::Failed { step, failure },
     }
+    .send(socket.as_fd());
     127
 }
 
@@ -127,6 +135,7 @@ impl Child<'_> {
                 upper,
                 work,
             } => self.copy_layers(layers, upper, work),
+            Op::ChangeRoot => self.change_root(),
             Op::Mount { kind, target } => self.mount(*kind, target),
             Op::Protect { target } => self.protect(target),
             Op::Mask { target } => self.mask(target),
@@ -186,12 +195,8 @@ impl Child<'_> {
             .iter()
             .map(|layer| mount::open_path(layer))
             .collect::<Result<Vec<_>, _>>()?;
-        let (upper_fd, work_fd) = (mount::open_path(upper)?, mount::open_path(work)?);
-        // A volatile mount leaves this mark against being mounted again after a crash. Whoever
-        // hands this `upper` in again says that there was none; and it was never synced before
-        // the layer as a whole is.
-        fs::remove_tree(&work.join("work/incompat"))
-            .map_err(|error| Failure::Other(error.to_string()))?;
+        let work = unused_work(work)?;
+        let (upper_fd, work_fd) = (mount::open_path(upper)?, mount::open_path(&work)?);
         // By descriptor: no path of the host is seen in the sandbox's mountinfo, none has to be
         // escaped, and two hundred layers fit into the one page that mount(2) takes.
         let mut options = String::from("userxattr,volatile,index=off,metacopy=off,lowerdir=");
@@ -235,6 +240,18 @@ impl Child<'_> {
         mount::bind(at.as_fd(), at.as_fd(), false, forbid)?;
         self.root = Some(mount::open_path(upper)?);
         Ok(())
+    }
+
+    fn change_root(&self) -> Result<(), Failure> {
+        let root = mount::fd_path(self.root().as_fd());
+        let (file, moved) = (root.join("file"), root.join("moved"));
+        let change = || {
+            std::fs::remove_file(&file)?;
+            std::fs::create_dir(&file)?;
+            std::fs::rename(&file, &moved)?;
+            std::fs::remove_dir(&moved)
+        };
+        change().map_err(|error| Failure::Other(format!("the root cannot be changed: {error}")))
     }
 
     fn mount(&self, kind: FileSystem, target: &GuestPath) -> Result<(), Failure> {
@@ -357,6 +374,21 @@ impl Child<'_> {
         process::close_from(3, true)?;
         process::reset_signals().map_err(Failure::from)
     }
+}
+
+/// A work directory that no mount has used yet. A volatile mount leaves a mark in its own against
+/// being mounted again after a crash; whoever hands `upper` in again says that there was none. To
+/// take a new one is quicker than to clean up, which waits for the disk.
+fn unused_work(work: &Path) -> Result<PathBuf, Failure> {
+    let is_used = |dir: &Path| dir.join("work").symlink_metadata().is_ok();
+    if !is_used(work) {
+        return Ok(work.to_owned());
+    }
+    let mut numbers = 1u32..;
+    let unused = numbers.find_map(|n| Some(work.join(n.to_string())).filter(|dir| !is_used(dir)));
+    let unused = unused.unwrap_or_else(|| work.to_owned());
+    fs::create_dir_all(&unused).map_err(|error| Failure::Other(error.to_string()))?;
+    Ok(unused)
 }
 
 fn clone_flags(namespaces: &[Namespace]) -> CloneFlags {

@@ -99,13 +99,40 @@ impl Launcher {
         interrupt: &Interrupt,
     ) -> Result<Outcome, SandboxError> {
         let plan = plan(spec, host)?;
+        self.execute(plan, spec.limits, input, output, interrupt)
+    }
+
+    /// Executes a plan that leads to no command.
+    pub(super) fn try_out(&self, plan: Vec<Op>) -> Result<(), SandboxError> {
+        let interrupt = Interrupt::manual().map_err(CallError::new("eventfd", ""))?;
+        let limits = Limits {
+            wall: PATIENCE,
+            memory: u64::MAX,
+            processes: u64::MAX,
+            file_size: u64::MAX,
+            output: 0,
+            tmpfs: 0,
+        };
+        let mut output = Output::Inherit;
+        self.execute(plan, limits, Input::Null, &mut output, &interrupt)
+            .map(drop)
+    }
+
+    fn execute(
+        &self,
+        plan: Vec<Op>,
+        limits: Limits,
+        input: Input,
+        output: &mut Output<'_>,
+        interrupt: &Interrupt,
+    ) -> Result<Outcome, SandboxError> {
         let message = serde_json::to_vec(&plan).expect("a plan is plain data");
         let stdio = Stdio3::open(input, output)?;
         let started = Instant::now();
         let mut running = self.start()?;
         stdio.send(running.socket.as_fd(), &message)?;
         let reader = stdio.into_reader();
-        let (report, stop) = running.follow(reader, output, spec.limits, interrupt);
+        let (report, stop) = running.follow(reader, output, limits, interrupt);
         let wall = started.elapsed();
         let status = running.wait()?;
         if let Some(Stop::Interrupted(interrupted)) = stop {

@@ -7,6 +7,7 @@
 mod bpf;
 mod child;
 mod copy;
+pub mod doctor;
 mod error;
 mod fuse;
 mod gate;

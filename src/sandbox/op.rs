@@ -78,6 +78,9 @@ pub enum Op {
         /// Where it is noted that the copy is complete.
         work: PathBuf,
     },
+    /// Try what a root must be able to: hide a file of a layer, put a directory in its place, move
+    /// it. For [`super::doctor`], whose root has nothing in it but `file`.
+    ChangeRoot,
     /// Mount a new file system on a directory that is made if missing and must be no symlink.
     Mount {
         /// Which.
@@ -270,6 +273,7 @@ impl fmt::Display for Op {
             } => {
                 write!(f, "copy {} to {} as /", Paths(layers), upper.display())
             }
+            Self::ChangeRoot => write!(f, "change the new root"),
             Self::Mount { kind, target } => write!(f, "mount {kind} on {target}"),
             Self::Protect { target } => write!(f, "make {target} read-only"),
             Self::Mask { target } => write!(f, "hide {target}"),

@@ -460,7 +460,10 @@ mod tests {
             network: Network::Host,
             ..spec()
         };
-        insta::assert_snapshot!(new_lines(&connected, &host()), @"enter new namespaces: user, mount, pid, ipc, uts, cgroup");
+        insta::assert_snapshot!(new_lines(&connected, &host()), @r"
+        enter new namespaces: user, mount, pid, ipc, uts, cgroup
+        reach no abstract socket outside (Landlock)
+        ");
         let copying = host().with_rooting(Rooting::Copy);
         insta::assert_snapshot!(new_lines(&spec(), &copying), @"copy /store/base + /store/more to /scratch/upper as /");
         let program = "/usr/bin/fuse-overlayfs".into();

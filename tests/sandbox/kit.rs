@@ -205,3 +205,25 @@ pub(crate) fn nothing_is_left(argument: &str) {
     let left = processes_with(argument);
     assert!(left.is_empty(), "processes {left:?} are left");
 }
+
+/// Answers these calls with an error, in the calling thread and whatever it starts.
+pub(crate) fn answer(calls: &[libc::c_long], errno: i32) {
+    let word = |code: u32, jt, jf, k: u32| libc::sock_filter {
+        code: u16::try_from(code).expect("an opcode"),
+        jt,
+        jf,
+        k,
+    };
+    let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    let give = libc::BPF_RET | libc::BPF_K;
+    let absent = libc::SECCOMP_RET_ERRNO | errno.cast_unsigned();
+    let mut program = vec![word(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0)];
+    for call in calls {
+        let number = u32::try_from(*call).expect("a number");
+        program.push(word(equal, 0, 1, number));
+        program.push(word(give, 0, 0, absent));
+    }
+    program.push(word(give, 0, 0, libc::SECCOMP_RET_ALLOW));
+    pybuild::sys::process::no_new_privileges().expect("no_new_privs");
+    pybuild::sys::process::install_filter(&program).expect("a filter");
+}

@@ -6,11 +6,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use pybuild::sandbox::{End, Failure, Input, Output, SandboxError};
+use pybuild::sandbox::{End, Failure, Input, Output, SandboxError, doctor};
 use pybuild::sys::interrupt::Interrupt;
 
 use super::kit::{
-    Sandbox, cannot_sandbox, launcher, nothing_is_left, processes_with, unique_sleep,
+    self, Sandbox, cannot_sandbox, launcher, nothing_is_left, processes_with, unique_sleep,
 };
 
 #[test]
@@ -247,4 +247,63 @@ fn ctrl_c_at_the_launcher_leaves_no_process() {
     let status = running.wait().expect("waited");
     assert_eq!(status.code(), Some(130), "the run was interrupted");
     nothing_is_left(&sleep);
+}
+
+#[test]
+fn the_doctor_finds_this_host_fit() {
+    if cannot_sandbox() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let findings = doctor::examine_by(&launcher(), sandbox.dir.path());
+    let unfit: Vec<_> = findings
+        .iter()
+        .filter(|finding| finding.verdict == doctor::Verdict::Missing)
+        .collect();
+    assert!(unfit.is_empty(), "{unfit:#?}");
+    let tried: Vec<_> = findings.iter().map(|finding| finding.what).collect();
+    assert_eq!(
+        tried,
+        [
+            "kernel",
+            "identity",
+            "namespaces",
+            "loopback",
+            "root file system",
+            "fresh /proc",
+            "system call filter",
+            "abstract sockets",
+            "programs in the store",
+            "starting a sandbox",
+        ]
+    );
+    let left = fs::read_dir(sandbox.dir.path()).expect("readdir").count();
+    assert_eq!(left, 3, "nothing of the examination stays");
+}
+
+#[test]
+fn the_doctor_names_what_is_missing() {
+    if cannot_sandbox() {
+        return;
+    }
+    // What a container's filter does, and a kernel without namespaces.
+    for (errno, words) in [(libc::EPERM, "container"), (libc::EINVAL, "CONFIG_USER_NS")] {
+        let thread = std::thread::spawn(move || {
+            kit::answer(&[libc::SYS_unshare], errno);
+            let mut sandbox = Sandbox::new();
+            let error = sandbox.try_exec(&["true"]).0.expect_err("no namespaces");
+            assert!(matches!(error, SandboxError::Host { .. }), "{error}");
+            doctor::examine_by(&launcher(), sandbox.dir.path())
+        });
+        let findings = thread.join().expect("an examination");
+        let found = findings
+            .iter()
+            .find(|finding| finding.what == "namespaces")
+            .expect("a finding");
+        assert_eq!(found.verdict, doctor::Verdict::Missing);
+        let remedy = found.remedy.as_deref().unwrap_or_default();
+        assert!(remedy.contains(words), "{remedy}");
+    }
+    let elsewhere = doctor::examine_by(&launcher(), std::path::Path::new("/proc"));
+    assert_eq!(elsewhere[0].verdict, doctor::Verdict::Missing);
 }

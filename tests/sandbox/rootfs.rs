@@ -7,7 +7,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use pybuild::sandbox::{Access, Op, Rooting, SandboxError};
 
-use super::kit::{Sandbox, cannot_sandbox};
+use super::kit::{self, Sandbox, cannot_sandbox};
 
 /// Each way of putting a root together that works here.
 fn rootings() -> Vec<Rooting> {
@@ -183,28 +183,6 @@ fn suid_programs_of_the_rootfs_give_nothing() {
     assert_eq!(sandbox.exec(&["/suid", "-u"]).success(), "1000\n");
 }
 
-/// Answers these calls, in the calling thread and what it starts, as a kernel without them would.
-fn forget(calls: &[libc::c_long]) {
-    let word = |code: u32, jt, jf, k: u32| libc::sock_filter {
-        code: u16::try_from(code).expect("an opcode"),
-        jt,
-        jf,
-        k,
-    };
-    let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
-    let give = libc::BPF_RET | libc::BPF_K;
-    let absent = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned();
-    let mut program = vec![word(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0)];
-    for call in calls {
-        let number = u32::try_from(*call).expect("a number");
-        program.push(word(equal, 0, 1, number));
-        program.push(word(give, 0, 0, absent));
-    }
-    program.push(word(give, 0, 0, libc::SECCOMP_RET_ALLOW));
-    pybuild::sys::process::no_new_privileges().expect("no_new_privs");
-    pybuild::sys::process::install_filter(&program).expect("a filter");
-}
-
 #[test]
 fn older_kernels_give_the_same() {
     if cannot_sandbox() {
@@ -230,7 +208,7 @@ fn older_kernels_give_the_same() {
     for (kernel, calls) in table {
         // A thread, because a filter cannot be taken off again.
         let thread = std::thread::spawn(move || {
-            forget(calls);
+            kit::answer(calls, libc::ENOSYS);
             let mut sandbox = Sandbox::new();
             let input = sandbox.own_dir("in put");
             fs::write(input.join("file"), "x").expect("write");
