@@ -295,12 +295,12 @@ impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
         match error {
             BuildError::Store(error) => error.into(),
-            BuildError::Fs(error) => error.into(),
-            BuildError::Sandbox(error) => error.into(),
-            BuildError::Unpack {
+            BuildError::Fs(error)
+            | BuildError::Unpack {
                 source: ArchiveError::Fs(error),
                 ..
             } => error.into(),
+            BuildError::Sandbox(error) => error.into(),
             BuildError::Unpack {
                 source: ArchiveError::Interrupted(error),
                 ..
