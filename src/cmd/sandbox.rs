@@ -245,7 +245,7 @@ fn sandbox_section(
         return Ok(None);
     };
     let scratch = store.root().join("scratch");
-    let host = Host::probe(&scratch)?;
+    let host = Host::probe(store.root())?;
     let layers = &rootfs.build.layers;
     let spec = build::sandbox_of(plan, step, layers, limits, &scratch.join("NEW"));
     let ops = sandbox::plan(&spec, &host)?;
