@@ -12,5 +12,5 @@ pub use plan::{
     Bind, BuildOptions, BuildPlan, PlannedCheck, PlannedDependency, PlannedStep, Platform, What,
     plan,
 };
-pub use run::{BuildError, Built, Conduct, FailedStep, Inputs, Tools, run};
+pub use run::{BuildError, Built, Conduct, FailedStep, Inputs, Tools, run, sandbox_of};
 pub use show::common_env;

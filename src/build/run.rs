@@ -112,13 +112,13 @@ pub struct Built {
 
 impl Built {
     /// The directory that the sandbox saw as the prefix.
-    pub fn prefix(&self) -> &Path {
-        &self.workspace.prefix
+    pub fn prefix(&self) -> PathBuf {
+        self.workspace.layout.place(&What::Prefix)
     }
 
     /// The directory with the formula's helper files, which its checks need too.
     pub fn files(&self) -> PathBuf {
-        self.workspace.place(&What::Files)
+        self.workspace.layout.place(&What::Files)
     }
 }
 
@@ -139,7 +139,9 @@ pub fn run(
     let workspace = Workspace::prepare(plan, inputs, tools)?;
     let mut steps = Vec::new();
     for step in &plan.steps {
-        let spec = workspace.spec(plan, step, inputs.layers, conduct.limits);
+        let spec = workspace
+            .layout
+            .spec(plan, step, inputs.layers, conduct.limits);
         let title = format!("{}: {}", plan.reference, step.name);
         let phase = tools.observer.phase(title, Amount::Unknown);
         let outcome = run_step(step, &spec, &mut log, &phase, tools);
@@ -211,11 +213,12 @@ fn open_shell(spec: &SandboxSpec, step: &PlannedStep, tools: &Tools<'_>) -> Resu
     Ok(())
 }
 
-/// The directories of one build on this host, in a scratch directory.
+/// The directories of one build on this host.
 #[derive(Debug)]
 struct Workspace {
-    scratch: Scratch,
-    prefix: PathBuf,
+    /// Keeps them until this is dropped.
+    _scratch: Scratch,
+    layout: Layout,
 }
 
 impl Workspace {
@@ -228,14 +231,13 @@ impl Workspace {
         let title = format!("{}: unpack", plan.reference);
         let phase = tools.observer.phase(title, Amount::Unknown);
         let scratch = tools.store.scratch()?;
-        let prefix = scratch.path().join("prefix");
-        let this = Self { scratch, prefix };
+        let layout = Layout(scratch.path().to_owned());
         for room in ["upper", "work"] {
-            sysfs::create_dir_all(&this.at(room))?;
+            sysfs::create_dir_all(&layout.at(room))?;
         }
         let mut tarballs = inputs.dependencies.iter();
         for plan::Bind { what, .. } in &plan.binds {
-            let into = this.place(what);
+            let into = layout.place(what);
             sysfs::create_dir_all(&into)?;
             match what {
                 What::Source => unpack(&plan.source.file, inputs.source, &into, 1, tools)?,
@@ -251,11 +253,31 @@ impl Workspace {
             }
         }
         phase.done();
-        Ok(this)
+        Ok(Self {
+            _scratch: scratch,
+            layout,
+        })
     }
+}
 
+/// Where in a scratch directory what a build sees lies.
+#[derive(Debug)]
+struct Layout(PathBuf);
+
+/// The sandbox that a step of `plan` would run in, if its scratch directory were `scratch`.
+pub fn sandbox_of(
+    plan: &BuildPlan,
+    step: &PlannedStep,
+    layers: &[PathBuf],
+    limits: Limits,
+    scratch: &Path,
+) -> SandboxSpec {
+    Layout(scratch.to_owned()).spec(plan, step, layers, limits)
+}
+
+impl Layout {
     fn at(&self, name: &str) -> PathBuf {
-        self.scratch.path().join(name)
+        self.0.join(name)
     }
 
     /// Where on this host a directory of the plan is.
@@ -264,7 +286,7 @@ impl Workspace {
             What::Source => self.at("source"),
             What::Files => self.at("files"),
             What::Home => self.at("home"),
-            What::Prefix => self.prefix.clone(),
+            What::Prefix => self.at("prefix"),
             What::Dependency(reference) => self.at("deps").join(reference.name().as_str()),
         }
     }

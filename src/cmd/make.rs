@@ -188,9 +188,9 @@ impl Workshop<'_> {
             interrupt: &session.interrupt,
         };
         let built = build::run(plan, &inputs, conduct, &tools)?;
-        prune(built.prefix(), &plan.prune)?;
-        link(built.prefix(), &plan.links)?;
-        relink(built.prefix(), &plan.prefix)?;
+        prune(&built.prefix(), &plan.prune)?;
+        link(&built.prefix(), &plan.links)?;
+        relink(&built.prefix(), &plan.prefix)?;
         Ok(built)
     }
 
@@ -205,7 +205,7 @@ impl Workshop<'_> {
         let forbidden = forbidden(plan, &session.store);
         let subject = Subject {
             name: &plan.reference.to_string(),
-            prefix: built.prefix(),
+            prefix: &built.prefix(),
             guest: &plan.prefix,
             arch: plan.platform.arch,
             run_layers: &self.rootfs.run.layers,

@@ -36,7 +36,7 @@ pub(super) fn check(
         epoch: recipe.released,
         threads: workshop.manner.jobs,
     };
-    let packed = pack(again.prefix(), &how, &mut out, &session.interrupt)?;
+    let packed = pack(&again.prefix(), &how, &mut out, &session.interrupt)?;
     if packed.digest == first.artifact.digest() {
         phase.done_with(format!("the same bytes, SHA-256 {}", packed.digest.short()));
         return Ok(());
@@ -45,7 +45,7 @@ pub(super) fn check(
     let before = scratch.path().join("before");
     sysfs::create_dir_all(&before)?;
     first.artifact.unpack(&before, &session.interrupt)?;
-    let differing = differing(&digests(&before)?, &digests(again.prefix())?);
+    let differing = differing(&digests(&before)?, &digests(&again.prefix())?);
     let mut failure = Failure::new(
         ExitKind::BuildFailed,
         format!(

@@ -9,11 +9,13 @@ use super::source::{self, Mirrors};
 use super::{Done, Failure, limits};
 use crate::archive::Codec;
 use crate::artifact::package::Artifact;
-use crate::build::{BuildOptions, PlannedDependency, plan};
+use crate::build::{self, BuildOptions, BuildPlan, PlannedDependency, plan};
 use crate::cli::{Compression, Global, Sandbox};
 use crate::formula::{Catalog, Recipe};
 use crate::model::{Sha256, StackName};
-use crate::rootfs::{self, Manifest};
+use crate::rootfs::{self, Manifest, Rootfs};
+use crate::sandbox::{self, Host, Limits};
+use crate::store::Store;
 use crate::sys::fs as sysfs;
 use crate::ui::{self, Built, Section, Summary};
 
@@ -217,16 +219,44 @@ fn dry_run(
             reference: plan.reference.clone(),
             build_id: plan.build_id,
         });
+        if let Some(rootfs) = &prepared {
+            sections.extend(sandbox_section(
+                &plan,
+                rootfs,
+                &store,
+                limits::of(&args.limits),
+            )?);
+        }
         sections.push(Section::new(format!("build {}", recipe.reference), [plan]));
     }
     ui::print(&Section::render(&sections, terminal(global).palette()))?;
     Ok(Done::Here)
 }
 
+/// How the sandbox of a plan's steps is set up, told of the first: the others differ in nothing
+/// but the command.
+fn sandbox_section(
+    plan: &BuildPlan,
+    rootfs: &Rootfs,
+    store: &Store,
+    limits: Limits,
+) -> Result<Option<Section>, Failure> {
+    let Some(step) = plan.steps.first() else {
+        return Ok(None);
+    };
+    let scratch = store.root().join("scratch");
+    let host = Host::probe(&scratch)?;
+    let layers = &rootfs.build.layers;
+    let spec = build::sandbox_of(plan, step, layers, limits, &scratch.join("NEW"));
+    let ops = sandbox::plan(&spec, &host)?;
+    let heading = format!("sandbox each step of {}", plan.reference);
+    Ok(Some(Section::new(heading, ops)))
+}
+
 /// Stands for a stack that is not on this host yet.
-fn unprepared(stack: &StackName) -> Result<crate::build::Platform, Failure> {
+fn unprepared(stack: &StackName) -> Result<build::Platform, Failure> {
     let unknown = Sha256::of(b"");
-    Ok(crate::build::Platform {
+    Ok(build::Platform {
         stack: stack.clone(),
         arch: host_arch()?,
         build_image: unknown,
