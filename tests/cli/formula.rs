@@ -122,7 +122,7 @@ urls = ["http://127.0.0.1:1/upstream/hello-{{version}}.tar.gz"]
 }
 
 /// Writes the manifest of a stack `tiny`, of the essential packages alone, and gives the directory
-/// of manifests. It is quickly prepared, from packages that the big stack has too.
+/// of manifests. It is quickly prepared, and from packages that the big stack has too.
 pub(crate) fn tiny(case: &Case) -> PathBuf {
     let manifests = case.at("manifests");
     fs::create_dir_all(&manifests).expect("mkdir");
@@ -135,7 +135,7 @@ architectures = ["amd64", "arm64"]
 suites = ["bookworm"]
 components = ["main"]
 keyring = "debian-archive"
-run = []
+run = ["usr-is-merged"]
 build = []
 "#;
     fs::write(manifests.join("tiny.toml"), text).expect("written");

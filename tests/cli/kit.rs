@@ -104,6 +104,9 @@ impl Case {
         for room in ["layers", "rootfs"] {
             symlink(shared.join(room), case.store().join(room)).expect("symlink");
         }
+        // A store with a stack has one.
+        fs::create_dir(case.store().join("scratch")).expect("mkdir");
+        give(&case.store().join("scratch"));
         give(&case.store());
         Some(case)
     }

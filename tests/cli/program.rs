@@ -19,12 +19,12 @@ const STUCK: Duration = Duration::from_secs(400);
 
 /// The program with a store and an environment of its own.
 pub(crate) fn pybuild(store: &Path) -> Pybuild {
-    wrapped(&[], store)
+    wrapped::<&str>(&[], store)
 }
 
 /// The same, started by another program that ends by executing it.
-pub(crate) fn wrapped(wrapper: &[&str], store: &Path) -> Pybuild {
-    let mut argv = wrapper.iter().chain(&[PYBUILD]);
+pub(crate) fn wrapped<A: AsRef<str>>(wrapper: &[A], store: &Path) -> Pybuild {
+    let mut argv = wrapper.iter().map(A::as_ref).chain([PYBUILD]);
     let mut command = Command::new(argv.next().expect("a program"));
     command.args(argv).env_clear();
     // What leads to the network on this host.

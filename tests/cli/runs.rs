@@ -5,7 +5,7 @@ use std::fs;
 use nix::sys::signal::Signal;
 
 use crate::formula::Formula;
-use crate::kit::{Case, NOBODY, STACK, eventually, is_root, processes_of};
+use crate::kit::{Case, NOBODY, STACK, is_root, processes_of};
 use crate::program::wrapped;
 
 #[test]
@@ -108,33 +108,27 @@ fn an_interrupted_command_leaves_nothing() {
     }
 }
 
-#[test]
-fn a_host_without_user_namespaces_is_told_what_to_change() {
-    let Some(case) = Case::new() else { return };
-    // A user namespace that allows no further one stands for a host that allows none.
-    let forbid = "echo 0 >/proc/sys/user/max_user_namespaces && exec setpriv --inh-caps=-all \
-        --ambient-caps=-all -- \"$0\" \"$@\"";
+/// What starts a program as on a host without user namespaces: in one that allows no further.
+fn without_namespaces() -> Vec<String> {
     let nobody = NOBODY.to_string();
     let mut wrapper = Vec::new();
     if is_root() {
-        wrapper.extend([
-            "setpriv",
-            "--reuid",
-            &nobody,
-            "--regid",
-            &nobody,
-            "--clear-groups",
-            "--",
-        ]);
+        let become_nobody = ["setpriv", "--reuid", &nobody, "--regid", &nobody];
+        wrapper.extend(become_nobody);
+        wrapper.extend(["--clear-groups", "--"]);
     }
-    wrapper.extend([
-        "unshare",
-        "--user",
-        "--map-user=1000",
-        "--map-group=1000",
-        "--keep-caps",
-    ]);
-    wrapper.extend(["--", "sh", "-c", forbid]);
+    wrapper.extend(["unshare", "--user", "--map-user=1000", "--map-group=1000"]);
+    let forbid = "echo 0 >/proc/sys/user/max_user_namespaces && exec setpriv --inh-caps=-all \
+        --ambient-caps=-all -- \"$0\" \"$@\"";
+    wrapper.extend(["--keep-caps", "--", "sh", "-c", forbid]);
+    wrapper.into_iter().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_host_without_user_namespaces_is_told_what_to_change() {
+    let Some(case) = Case::new() else { return };
+    let wrapper = without_namespaces();
+    let start = || wrapped(&wrapper, &case.store());
     let remedy = [
         "this host cannot sandbox: no further namespace is allowed (user.max_user_namespaces)",
         "hint: as root: sysctl -w user.max_user_namespaces=",
@@ -143,11 +137,9 @@ fn a_host_without_user_namespaces_is_told_what_to_change() {
     let formula = Formula::hello();
     let formulae = formula.write(&case.at(""));
     let sources = case.at("sources");
-    let run = wrapped(&wrapper, &case.store())
-        .args(["run", STACK, "--", "true"])
-        .run();
-    run.fails(3, &remedy);
-    let build = wrapped(&wrapper, &case.store())
+    let run = start().args(["run", STACK, "--", "true"]);
+    run.run().fails(3, &remedy);
+    let build = start()
         .env("PYBUILD_FORMULAE", &formulae)
         .env("PYBUILD_SOURCE_MIRROR", &sources)
         .args(["sandbox", STACK, "hello-1.0", "--output"])
@@ -155,5 +147,60 @@ fn a_host_without_user_namespaces_is_told_what_to_change() {
     build.run().fails(3, &remedy);
     case.delivered_nothing();
     case.is_clean();
-    eventually("nothing runs", || processes_of(&case.at("")).is_empty());
+
+    let ran = start().args(["doctor"]).run();
+    assert_eq!(ran.code, 3, "{}", ran.err);
+    let told = ran
+        .out
+        .lines()
+        .skip_while(|line| !line.starts_with("✗ namespaces "));
+    let told: Vec<&str> = told.take(2).collect();
+    assert!(
+        told[0].contains("no further namespace is allowed"),
+        "{}",
+        ran.out
+    );
+    assert!(told[1].contains("hint: ") && told[1].contains("user.max_user_namespaces"));
+    assert!(
+        ran.out.ends_with("builds cannot run on this host\n"),
+        "{}",
+        ran.out
+    );
+    let ran = start().args(["doctor", "--json"]).run();
+    assert_eq!(ran.code, 3, "{}", ran.err);
+    let said: serde_json::Value = serde_json::from_str(&ran.out).expect("JSON alone");
+    assert_eq!(said["able"], false);
+    case.is_clean();
+}
+
+#[test]
+fn a_host_that_can_sandbox_is_told_so() {
+    let Some(case) = Case::new() else { return };
+    let ran = case.pybuild().args(["doctor"]).run().succeeds();
+    for what in [
+        "kernel",
+        "namespaces",
+        "root file system",
+        "system call filter",
+    ] {
+        let line = ran.out.lines().find(|line| line.contains(what));
+        assert!(
+            line.is_some_and(|line| !line.starts_with('✗')),
+            "{what}: {}",
+            ran.out
+        );
+    }
+    assert!(
+        ran.out.ends_with("builds can run on this host\n"),
+        "{}",
+        ran.out
+    );
+    let ran = case.pybuild().args(["doctor", "--json"]).run().succeeds();
+    let said: serde_json::Value = serde_json::from_str(&ran.out).expect("JSON alone");
+    assert_eq!(said["able"], true);
+    for finding in said["findings"].as_array().expect("a list") {
+        let remedy = !finding["remedy"].is_null();
+        assert_eq!(remedy, finding["verdict"] != "fine", "{finding}");
+    }
+    case.is_clean();
 }
