@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::op::{Capability, FileSystem, Namespace, Op};
 use super::probe::{Host, Rooting};
-use super::spec::{Bind, Command, Identity, Limits, Network, Privileges, Root, SandboxSpec};
+use super::spec::{
+    Bind, Changes, Command, Identity, Limits, Network, Privileges, Root, SandboxSpec,
+};
 use crate::model::GuestPath;
 
 /// The name of every sandbox's host.
@@ -67,6 +69,9 @@ pub enum PlanError {
     /// A root file system without a layer.
     #[error("the root file system has no layer")]
     NoLayer,
+    /// Changes to be discarded, on a host that cannot hold them in memory.
+    #[error("this host cannot hold a root's changes in memory")]
+    CannotDiscard,
     /// Nothing to run.
     #[error("the command is empty")]
     NoCommand,
@@ -99,7 +104,7 @@ pub fn plan(spec: &SandboxSpec, host: &Host) -> Result<Vec<Op>, PlanError> {
     let mut ops = Vec::with_capacity(64);
     plan_namespaces(&mut ops, *identity, *network, host)?;
     ops.push(Op::MakeMountsPrivate);
-    ops.push(plan_root(root, host)?);
+    ops.push(plan_root(root, limits.tmpfs, host)?);
     plan_proc(&mut ops);
     // Empty: the host's devices and drivers are no concern of a build's. Mounted all the same, so
     // that a symlink in its place is refused like the others.
@@ -156,19 +161,24 @@ fn plan_namespaces(
     Ok(())
 }
 
-fn plan_root(root: &Root, host: &Host) -> Result<Op, PlanError> {
-    let Root {
-        layers,
-        upper,
-        work,
-    } = root;
+fn plan_root(root: &Root, size: u64, host: &Host) -> Result<Op, PlanError> {
+    let Root { layers, changes } = root;
     if layers.is_empty() {
         return Err(PlanError::NoLayer);
     }
-    for path in layers.iter().chain([upper, work]) {
+    for path in layers {
         check_absolute(path)?;
     }
-    let (layers, upper, work) = (layers.clone(), upper.clone(), work.clone());
+    let layers = layers.clone();
+    let (upper, work) = match changes {
+        Changes::Discarded if host.can_discard() => {
+            return Ok(Op::MountOverlayInMemory { layers, size });
+        }
+        Changes::Discarded => return Err(PlanError::CannotDiscard),
+        Changes::Kept { upper, work } => (upper.clone(), work.clone()),
+    };
+    check_absolute(&upper)?;
+    check_absolute(&work)?;
     Ok(match host.rooting() {
         Rooting::Overlay => Op::MountOverlay {
             layers,
@@ -334,6 +344,7 @@ mod tests {
                 gid: 1234,
             },
             rooting: Rooting::Overlay,
+            memory: true,
             cgroup_namespaces: true,
             scopes: true,
         }
@@ -343,8 +354,10 @@ mod tests {
         SandboxSpec {
             root: Root {
                 layers: vec!["/store/base".into(), "/store/more".into()],
-                upper: "/scratch/upper".into(),
-                work: "/scratch/work".into(),
+                changes: Changes::Kept {
+                    upper: "/scratch/upper".into(),
+                    work: "/scratch/work".into(),
+                },
             },
             binds: vec![Bind {
                 source: "/store/source".into(),
@@ -487,7 +500,12 @@ mod tests {
             ),
             (|spec| spec.command.argv.clear(), "the command is empty"),
             (
-                |spec| spec.root.upper = "scratch".into(),
+                |spec| {
+                    spec.root.changes = Changes::Kept {
+                        upper: "scratch".into(),
+                        work: "/scratch/work".into(),
+                    };
+                },
                 "scratch is not an absolute path of the host",
             ),
             (
