@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use pybuild::sandbox::{
-    self, Command, End, Host, Identity, Input, Limits, Network, Output, Privileges, Root,
+    self, Changes, Command, End, Host, Identity, Input, Limits, Network, Output, Privileges, Root,
     SandboxSpec,
 };
 use pybuild::sys::interrupt::Interrupt;
@@ -45,8 +45,7 @@ fn run(
     let spec = SandboxSpec {
         root: Root {
             layers: vec![layer],
-            upper,
-            work,
+            changes: Changes::Kept { upper, work },
         },
         binds: Vec::new(),
         identity: if prepare {

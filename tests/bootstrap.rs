@@ -14,7 +14,7 @@ use pybuild::model::{Arch, Quiet};
 use pybuild::net::{Client, Settings};
 use pybuild::rootfs::{self, Catalog, Image, Manifest, Rootfs, RootfsError, Tools};
 use pybuild::sandbox::{
-    self, Command, End, Host, Identity, Input, Limits, Network, Output, Privileges, Root,
+    self, Changes, Command, End, Host, Identity, Input, Limits, Network, Output, Privileges, Root,
     SandboxSpec,
 };
 use pybuild::store::Store;
@@ -131,8 +131,7 @@ impl Bench {
         let spec = SandboxSpec {
             root: Root {
                 layers: image.layers.clone(),
-                upper,
-                work,
+                changes: Changes::Kept { upper, work },
             },
             binds: Vec::new(),
             identity: Identity::ROOT,

@@ -21,7 +21,7 @@ use super::scan::{ScanError, scan};
 use super::tree::{Tree, TreeError};
 use crate::model::{Amount, Arch, GuestPath, Observer, Phase};
 use crate::sandbox::{
-    Access, Bind, Command, End, Host, Identity, Input, Launcher, Limits, Network, Output,
+    Access, Bind, Changes, Command, End, Host, Identity, Input, Launcher, Limits, Network, Output,
     Privileges, Root, SandboxError, SandboxSpec,
 };
 use crate::store::{Scratch, Store, StoreError};
@@ -268,21 +268,18 @@ fn run_one(
     tools: &Tools<'_>,
 ) -> Result<Verdict, ProofError> {
     let room = scratch.path().join(index.to_string());
-    let spec = spec(subject, check, &room);
-    for dir in [&spec.root.upper, &spec.root.work] {
-        create_dir_all(dir)?;
-        if tools.host.is_root() {
-            let Identity { uid, gid } = tools.host.outside();
-            std::os::unix::fs::lchown(dir, Some(uid), Some(gid))
-                .map_err(FsError::new("chown", dir))?;
-        }
-    }
+    let spec = spec(subject, check);
     let mut tail = Tail::default();
     let mut take = |bytes: &[u8]| tail.take(bytes);
     let output = Output::Lines(&mut take);
-    let result = tools
-        .launcher
-        .run(&spec, tools.host, Input::Null, output, tools.interrupt);
+    let result = tools.launcher.run_discarding(
+        &spec,
+        tools.host,
+        Input::Null,
+        output,
+        tools.interrupt,
+        || kept(&room, tools.host),
+    );
     let failed = |how: String, tail: Tail| Failure::Check {
         check: check.clone(),
         how,
@@ -291,18 +288,44 @@ fn run_one(
     match result {
         Ok(outcome) if outcome.end == End::Exited(0) => Ok(Ok(outcome.wall)),
         Ok(outcome) => Ok(Err(failed(how(outcome.end, &spec.limits), tail))),
-        Err(SandboxError::Interrupted(interrupted)) => Err(interrupted.into()),
+        Err(Untried::Sandbox(SandboxError::Interrupted(interrupted))) => Err(interrupted.into()),
         // The program is not there: that is the prefix's failure, not the sandbox's.
-        Err(error @ SandboxError::Command(_)) => Ok(Err(failed(error.to_string(), tail))),
-        Err(source) => Err(ProofError::Sandbox {
+        Err(Untried::Sandbox(error @ SandboxError::Command(_))) => {
+            Ok(Err(failed(error.to_string(), tail)))
+        }
+        Err(Untried::Sandbox(source)) => Err(ProofError::Sandbox {
             check: check.name.clone(),
             source,
         }),
+        Err(Untried::Fs(error)) => Err(error.into()),
     }
 }
 
+/// Why a check did not run to its end.
+#[derive(Debug, thiserror::Error)]
+enum Untried {
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    #[error(transparent)]
+    Fs(#[from] FsError),
+}
+
+/// Directories for what a check changes, on a host that cannot hold it in memory.
+fn kept(room: &Path, host: &Host) -> Result<Changes, Untried> {
+    let [upper, work] = ["upper", "work"].map(|name| room.join(name));
+    for dir in [&upper, &work] {
+        create_dir_all(dir)?;
+        if host.is_root() {
+            let Identity { uid, gid } = host.outside();
+            std::os::unix::fs::lchown(dir, Some(uid), Some(gid))
+                .map_err(FsError::new("chown", dir))?;
+        }
+    }
+    Ok(Changes::Kept { upper, work })
+}
+
 /// The sandbox of one check. Pure.
-fn spec(subject: &Subject<'_>, check: &Check, room: &Path) -> SandboxSpec {
+fn spec(subject: &Subject<'_>, check: &Check) -> SandboxSpec {
     let prefix = Bind {
         source: subject.prefix.to_owned(),
         target: check.prefix.clone(),
@@ -311,8 +334,7 @@ fn spec(subject: &Subject<'_>, check: &Check, room: &Path) -> SandboxSpec {
     SandboxSpec {
         root: Root {
             layers: subject.run_layers.to_vec(),
-            upper: room.join("upper"),
-            work: room.join("work"),
+            changes: Changes::Discarded,
         },
         binds: subject.binds.iter().cloned().chain([prefix]).collect(),
         identity: Identity::BUILDER,

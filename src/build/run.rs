@@ -11,8 +11,8 @@ use crate::archive::{self, ArchiveError, Extract, Trust};
 use crate::formula::FileContent;
 use crate::model::{Amount, FormulaRef, Observer, Phase};
 use crate::sandbox::{
-    self, Bind, Command, End, Host, Identity, Input, Limits, Network, Outcome, Output, Privileges,
-    Root, SandboxError, SandboxSpec,
+    self, Bind, Changes, Command, End, Host, Identity, Input, Limits, Network, Outcome, Output,
+    Privileges, Root, SandboxError, SandboxSpec,
 };
 use crate::store::{Scratch, Store, StoreError};
 use crate::sys::fs::{self as sysfs, FsError};
@@ -306,8 +306,10 @@ impl Layout {
         SandboxSpec {
             root: Root {
                 layers: layers.to_vec(),
-                upper: self.at("upper"),
-                work: self.at("work"),
+                changes: Changes::Kept {
+                    upper: self.at("upper"),
+                    work: self.at("work"),
+                },
             },
             binds: plan.binds.iter().map(bind).collect(),
             identity: Identity::BUILDER,

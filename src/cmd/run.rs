@@ -9,40 +9,47 @@ use crate::cli::{Global, ImageKind, Run};
 use crate::model::GuestPath;
 use crate::rootfs;
 use crate::sandbox::{
-    self, Command, End, Identity, Input, Limits, Network, Output, Privileges, Root, SandboxSpec,
+    self, Changes, Command, End, Identity, Input, Launcher, Limits, Network, Output, Privileges,
+    Root, SandboxSpec,
 };
 use crate::sys::fs as sysfs;
 use crate::ui::{self, ExitKind, Section};
 
 /// Runs the command, on this process's own standard streams.
 pub(super) fn run(global: &Global, args: &Run) -> Result<Done, Failure> {
-    let manifest = manifest(&args.stack, &args.sources)?;
-    if args.dry_run && rootfs::prepared(&manifest, host_arch()?, &look(global)?)?.is_none() {
-        let sections = [bootstrap(
-            &args.stack,
-            "then run the command in a sandbox of it",
-        )];
-        ui::print(&Section::render(&sections, terminal(global).palette()))?;
-        return Ok(Done::Here);
+    if args.dry_run {
+        let manifest = manifest(&args.stack, &args.sources)?;
+        if rootfs::prepared(&manifest, host_arch()?, &look(global)?)?.is_none() {
+            let then = "then run the command in a sandbox of it";
+            let sections = [bootstrap(&args.stack, then)];
+            ui::print(&Section::render(&sections, terminal(global).palette()))?;
+            return Ok(Done::Here);
+        }
     }
     let session = match Session::open(global, None)? {
         Opened::Session(session) => session,
         Opened::Elsewhere(status) => return Ok(Done::Elsewhere(status)),
     };
+    let launcher = Launcher::default().leaving();
+    launcher.start_ahead()?;
+    let manifest = manifest(&args.stack, &args.sources)?;
     let rootfs = session.rootfs(&manifest, &args.sources)?;
     let image = match args.image {
         ImageKind::Build => rootfs.build,
         ImageKind::Run => rootfs.run,
     };
-    let scratch = session.store.scratch()?;
-    let (upper, work) = (scratch.path().join("upper"), scratch.path().join("work"));
-    sysfs::create_dir_all(&upper)?;
-    sysfs::create_dir_all(&work)?;
-    let spec = SandboxSpec {
+    let mut scratch = None;
+    let mut kept = || -> Result<Changes, Failure> {
+        let scratch = scratch.insert(session.store.scratch()?);
+        let [upper, work] = ["upper", "work"].map(|name| scratch.path().join(name));
+        sysfs::create_dir_all(&upper)?;
+        sysfs::create_dir_all(&work)?;
+        Ok(Changes::Kept { upper, work })
+    };
+    let mut spec = SandboxSpec {
         root: Root {
             layers: image.layers,
-            upper,
-            work,
+            changes: Changes::Discarded,
         },
         binds: Vec::new(),
         identity: Identity::BUILDER,
@@ -56,13 +63,23 @@ pub(super) fn run(global: &Global, args: &Run) -> Result<Done, Failure> {
         },
     };
     if args.dry_run {
+        if !session.host.can_discard() {
+            spec.root.changes = kept()?;
+        }
         let plan = sandbox::plan(&spec, &session.host)?;
         let section = Section::new(format!("a sandbox of {}", args.stack), plan);
         ui::print(&Section::render(&[section], session.ui.palette()))?;
         return Ok(Done::Here);
     }
     let (input, output) = (Input::Inherit, Output::Inherit);
-    let outcome = sandbox::run(&spec, &session.host, input, output, &session.interrupt)?;
+    let outcome = launcher.run_discarding(
+        &spec,
+        &session.host,
+        input,
+        output,
+        &session.interrupt,
+        kept,
+    )?;
     match outcome.end {
         End::Exited(code) => Ok(Done::Code(u8::try_from(code).unwrap_or(1))),
         End::Killed(signal) => Ok(Done::Code(ExitKind::Signal(signal).code())),

@@ -22,7 +22,7 @@ use crate::model::GuestPath;
 use crate::sys::call::CallError;
 use crate::sys::inroot::{self, Links};
 use crate::sys::mount::{self, Forbid};
-use crate::sys::{fs, landlock, namespace, process, socket};
+use crate::sys::{fs, landlock, namespace, process, socket, xattr};
 
 /// If this process is a sandbox's child, be it, and never return. The first line of `main`:
 /// before threads, arguments or logging.
@@ -121,6 +121,9 @@ impl Child<'_> {
                 upper,
                 work,
             } => self.mount_overlay(layers, upper, work),
+            Op::MountOverlayInMemory { layers, size } => {
+                self.mount_overlay_in_memory(layers, *size)
+            }
             Op::MountFuseOverlay {
                 program,
                 layers,
@@ -191,29 +194,10 @@ impl Child<'_> {
         upper: &Path,
         work: &Path,
     ) -> Result<(), Failure> {
-        let layers = layers
-            .iter()
-            .map(|layer| mount::open_path(layer))
-            .collect::<Result<Vec<_>, _>>()?;
+        let layers = open_all(layers)?;
         let work = unused_work(work)?;
         let (upper_fd, work_fd) = (mount::open_path(upper)?, mount::open_path(&work)?);
-        // By descriptor: no path of the host is seen in the sandbox's mountinfo, none has to be
-        // escaped, and two hundred layers fit into the one page that mount(2) takes.
-        let mut options = String::from("userxattr,volatile,index=off,metacopy=off,lowerdir=");
-        for (n, layer) in layers.iter().rev().enumerate() {
-            let colon = if n == 0 { "" } else { ":" };
-            let _ = write!(
-                options,
-                "{colon}{}",
-                mount::fd_path(layer.as_fd()).display()
-            );
-        }
-        let _ = write!(
-            options,
-            ",upperdir={},workdir={}",
-            mount::fd_path(upper_fd.as_fd()).display(),
-            mount::fd_path(work_fd.as_fd()).display(),
-        );
+        let options = overlay_options(&layers, &upper_fd, &work_fd, ",volatile");
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         mount::mount_new("overlay", upper_fd.as_fd(), flags, &options)?;
         let root = mount::open_path(upper)?;
@@ -222,6 +206,35 @@ impl Child<'_> {
             return Err(CallError::path("mkdirat", &work.join("work"))(Errno::EACCES).into());
         }
         self.root = Some(root);
+        Ok(())
+    }
+
+    /// Mounts a tmpfs over the lowest layer, where no one else sees it, and the root over that.
+    fn mount_overlay_in_memory(&mut self, layers: &[PathBuf], size: u64) -> Result<(), Failure> {
+        let place = layers.first().expect("a plan has a layer");
+        let layers = open_all(layers)?;
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        mount::mount_new(
+            "tmpfs",
+            layers[0].as_fd(),
+            flags,
+            &tmpfs_options(size, 0o755),
+        )?;
+        let memory = mount::open_path(place)?;
+        let at = mount::fd_path(memory.as_fd());
+        // Without user attributes, with which it marks directories, overlayfs mounts all the same,
+        // and fails when one is replaced.
+        xattr::set(&at.join("."), c"user.overlay.test", b"y")
+            .map_err(CallError::new("setxattr", "tmpfs"))?;
+        for name in ["upper", "work"] {
+            nix::sys::stat::mkdirat(&memory, name, Mode::from_bits_truncate(0o755))
+                .map_err(CallError::new("mkdirat", name))?;
+        }
+        let upper = mount::open_path(&at.join("upper"))?;
+        let work = mount::open_path(&at.join("work"))?;
+        let options = overlay_options(&layers, &upper, &work, "");
+        mount::mount_new("overlay", memory.as_fd(), flags, &options)?;
+        self.root = Some(mount::open_path(place)?);
         Ok(())
     }
 
@@ -267,10 +280,7 @@ impl Child<'_> {
                 executable,
             } => {
                 let flags = if executable { safe } else { safe | noexec };
-                // An inode costs the kernel memory too: as many as there are pages.
-                let inodes = (size / 4096).max(64);
-                let options = format!("size={size},nr_inodes={inodes},mode={mode:o}");
-                ("tmpfs", flags, options)
+                ("tmpfs", flags, tmpfs_options(size, mode))
             }
             FileSystem::DevPts => (
                 "devpts",
@@ -376,6 +386,37 @@ impl Child<'_> {
     }
 }
 
+fn open_all(layers: &[PathBuf]) -> Result<Vec<OwnedFd>, CallError> {
+    layers.iter().map(|layer| mount::open_path(layer)).collect()
+}
+
+/// By descriptor: no path of the host is seen in the sandbox's mountinfo, none has to be escaped,
+/// and two hundred layers fit into the one page that mount(2) takes.
+fn overlay_options(layers: &[OwnedFd], upper: &OwnedFd, work: &OwnedFd, more: &str) -> String {
+    let mut options = format!("userxattr,index=off,metacopy=off{more},lowerdir=");
+    for (n, layer) in layers.iter().rev().enumerate() {
+        let colon = if n == 0 { "" } else { ":" };
+        let _ = write!(
+            options,
+            "{colon}{}",
+            mount::fd_path(layer.as_fd()).display()
+        );
+    }
+    let _ = write!(
+        options,
+        ",upperdir={},workdir={}",
+        mount::fd_path(upper.as_fd()).display(),
+        mount::fd_path(work.as_fd()).display(),
+    );
+    options
+}
+
+fn tmpfs_options(size: u64, mode: u16) -> String {
+    // An inode costs the kernel memory too: as many as there are pages.
+    let inodes = (size / 4096).max(64);
+    format!("size={size},nr_inodes={inodes},mode={mode:o}")
+}
+
 /// A work directory that no mount has used yet. A volatile mount leaves a mark in its own against
 /// being mounted again after a crash; whoever hands `upper` in again says that there was none. To
 /// take a new one is quicker than to clean up, which waits for the disk.
@@ -406,12 +447,14 @@ fn clone_flags(namespaces: &[Namespace]) -> CloneFlags {
         .collect()
 }
 
-/// Forks. The parent only waits: when it ends, so that the launcher sees the end of the socket,
-/// every process of the sandbox has ended, since the kernel kills a pid namespace before it lets
-/// anyone know that its pid 1 is dead.
+/// Forks. The parent only waits: when it closes the socket, so that the launcher sees the end of
+/// it, every process of the sandbox has ended, since the kernel kills a pid namespace before it
+/// lets anyone know that its pid 1 is dead. The mounts are cleared away when the parent ends.
 fn become_init() -> Result<(), Failure> {
     if let Some(init) = process::fork()? {
         let _ = process::wait(init);
+        // By name, since the kernel would do it after the mounts only.
+        let _ = process::close_from(0, false);
         process::exit_now(0);
     }
     process::die_with_parent().map_err(Failure::from)

@@ -68,7 +68,11 @@ pub(super) fn of(step: &Op, failure: &Failure, settings: Settings) -> Option<Gat
         {
             Some(denied(settings))
         }
-        Op::MountOverlay { .. } if refused && settings.apparmor => Some(Gate::AppArmor),
+        Op::MountOverlay { .. } | Op::MountOverlayInMemory { .. }
+            if refused && settings.apparmor =>
+        {
+            Some(Gate::AppArmor)
+        }
         Op::Mount {
             kind: FileSystem::Proc,
             ..

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -15,7 +16,7 @@ use nix::sys::socket::{Shutdown, shutdown};
 use super::error::SandboxError;
 use super::op::Op;
 use super::probe::{self, Host, Rooting};
-use super::spec::{Limits, SandboxSpec};
+use super::spec::{Changes, Limits, SandboxSpec};
 use super::wire::{Failure, ROLE, Report};
 use super::{End, Outcome, gate, plan};
 use crate::sys::call::CallError;
@@ -46,9 +47,12 @@ pub enum Output<'a> {
 }
 
 /// Starts sandboxes, by an executable that calls [`super::become_child_if_asked`] first.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Launcher {
     exe: PathBuf,
+    /// Started ahead, for the next sandbox.
+    ahead: Mutex<Option<Running>>,
+    leaving: bool,
 }
 
 impl Default for Launcher {
@@ -61,7 +65,27 @@ impl Default for Launcher {
 impl Launcher {
     /// By another executable: for those who use this as a library, and for tests.
     pub fn new(exe: PathBuf) -> Self {
-        Self { exe }
+        Self {
+            exe,
+            ahead: Mutex::new(None),
+            leaving: false,
+        }
+    }
+
+    /// For a process that ends when its sandbox does: what the kernel does to clear away the
+    /// mounts once every process of a sandbox is dead is not waited for where nothing on the host
+    /// depends on it.
+    #[must_use]
+    pub fn leaving(mut self) -> Self {
+        self.leaving = true;
+        self
+    }
+
+    /// Starts the process of the next sandbox, so that it is ready once its plan is.
+    pub fn start_ahead(&self) -> Result<(), SandboxError> {
+        let running = self.start()?;
+        *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
+        Ok(())
     }
 
     /// Runs the command of `spec` in its sandbox and waits until nothing of it is left.
@@ -88,6 +112,31 @@ impl Launcher {
             }
             result => result,
         }
+    }
+
+    /// The same for a root whose changes are [`Changes::Discarded`], on any host: where they
+    /// cannot be held in memory, they go into the directories that `kept` makes, and the caller
+    /// removes them.
+    pub fn run_discarding<E: From<SandboxError>>(
+        &self,
+        spec: &SandboxSpec,
+        host: &Host,
+        input: Input,
+        mut output: Output<'_>,
+        interrupt: &Interrupt,
+        kept: impl FnOnce() -> Result<Changes, E>,
+    ) -> Result<Outcome, E> {
+        if host.can_discard() {
+            interrupt.check().map_err(SandboxError::from)?;
+            match self.attempt(spec, host, input, &mut output, interrupt) {
+                Err(SandboxError::Setup { step, failure })
+                    if overlay_is_refused(&step, &failure) => {}
+                result => return Ok(result?),
+            }
+        }
+        let mut spec = spec.clone();
+        spec.root.changes = kept()?;
+        Ok(self.run(&spec, host, input, output, interrupt)?)
     }
 
     fn attempt(
@@ -129,18 +178,34 @@ impl Launcher {
         let message = serde_json::to_vec(&plan).expect("a plan is plain data");
         let stdio = Stdio3::open(input, output)?;
         let started = Instant::now();
-        let mut running = self.start()?;
+        let ahead = self
+            .ahead
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let mut running = match ahead {
+            Some(running) => running,
+            None => self.start()?,
+        };
         stdio.send(running.socket.as_fd(), &message)?;
         let reader = stdio.into_reader();
         let (report, stop) = running.follow(reader, output, limits, interrupt);
         let wall = started.elapsed();
-        let status = running.wait()?;
+        // Every process of the sandbox is dead, and nothing of it is on a disk.
+        let is_over = self.leaving
+            && matches!(report, Ok(Some(_)))
+            && plan
+                .iter()
+                .any(|op| matches!(op, Op::MountOverlayInMemory { .. }));
+        if !is_over {
+            running.wait()?;
+        }
         if let Some(Stop::Interrupted(interrupted)) = stop {
             return Err(interrupted.into());
         }
         match report? {
             None => match stop {
-                None => Err(SandboxError::Died(status)),
+                None => Err(SandboxError::Died(running.wait()?)),
                 Some(stop) => Ok(Outcome {
                     end: stop.end(),
                     wall,
@@ -195,10 +260,12 @@ fn overlay_is_refused(step: &Op, failure: &Failure) -> bool {
         Errno::EOPNOTSUPP,
         Errno::ENOSYS,
     ];
-    matches!(step, Op::MountOverlay { .. })
-        && failure
-            .errno()
-            .is_some_and(|errno| refusals.contains(&errno))
+    matches!(
+        step,
+        Op::MountOverlay { .. } | Op::MountOverlayInMemory { .. }
+    ) && failure
+        .errno()
+        .is_some_and(|errno| refusals.contains(&errno))
 }
 
 fn failed(mut plan: Vec<Op>, step: usize, failure: Failure) -> SandboxError {
@@ -284,6 +351,7 @@ impl Stop {
     }
 }
 
+#[derive(Debug)]
 struct Running {
     child: Child,
     socket: OwnedFd,
@@ -405,7 +473,7 @@ impl Running {
         let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Write);
     }
 
-    fn wait(mut self) -> Result<std::process::ExitStatus, SandboxError> {
+    fn wait(&mut self) -> Result<std::process::ExitStatus, SandboxError> {
         self.child
             .wait()
             .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))

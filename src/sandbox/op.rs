@@ -58,6 +58,14 @@ pub enum Op {
         /// The kernel's own.
         work: PathBuf,
     },
+    /// Mount the root with the kernel's overlayfs, and keep in memory what is written. The root
+    /// is mounted over the lowest layer.
+    MountOverlayInMemory {
+        /// Read-only layers, the lowest first.
+        layers: Vec<PathBuf>,
+        /// Bytes that may be written.
+        size: u64,
+    },
     /// Mount the root with the program fuse-overlayfs.
     MountFuseOverlay {
         /// The program.
@@ -252,6 +260,12 @@ impl fmt::Display for Op {
                 Paths(layers),
                 upper.display(),
                 work.display()
+            ),
+            Self::MountOverlayInMemory { layers, size } => write!(
+                f,
+                "mount overlay on /: lower {}, changes in a tmpfs of {}",
+                Paths(layers),
+                Bytes(*size)
             ),
             Self::MountFuseOverlay {
                 program,

@@ -28,6 +28,8 @@ const NO_UPPER: [(i64, &str); 8] = [
     (0x4d44, "FAT"),
 ];
 
+const TMPFS: i64 = 0x0102_1994;
+
 /// Why nothing can be said about this host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
@@ -56,6 +58,8 @@ pub struct Host {
     pub(super) is_root: bool,
     pub(super) outside: Identity,
     pub(super) rooting: Rooting,
+    /// Whether overlayfs can write to a tmpfs.
+    pub(super) memory: bool,
     pub(super) cgroup_namespaces: bool,
     pub(super) scopes: bool,
 }
@@ -76,10 +80,12 @@ impl Host {
         } else {
             mine
         };
+        let kernel = kernel()?;
         Ok(Self {
             is_root: uid.is_root(),
             outside,
-            rooting: rooting(scratch, uid.is_root())?,
+            rooting: rooting(scratch, kernel, uid.is_root())?,
+            memory: can_overlay(kernel, TMPFS),
             cgroup_namespaces: Path::new("/proc/self/ns/cgroup").exists(),
             scopes: landlock::version() >= landlock::SCOPES,
         })
@@ -109,6 +115,12 @@ impl Host {
     /// Whether this process is root, and has to become [`Host::outside`].
     pub fn is_root(&self) -> bool {
         self.is_root
+    }
+
+    /// Whether a root's changes can be held in memory, to be discarded: they never are copies of
+    /// whole layers.
+    pub fn can_discard(&self) -> bool {
+        self.memory && self.rooting == Rooting::Overlay
     }
 
     /// How roots are put together.
@@ -149,9 +161,12 @@ fn unprivileged(owner: Identity) -> Identity {
     }
 }
 
-fn rooting(scratch: &Path, is_root: bool) -> Result<Rooting, CallError> {
-    let release = nix::sys::utsname::uname().map_err(CallError::new("uname", ""))?;
-    let kernel = kernel_version(&release.release().to_string_lossy());
+fn kernel() -> Result<(u32, u32), CallError> {
+    let name = nix::sys::utsname::uname().map_err(CallError::new("uname", ""))?;
+    Ok(kernel_version(&name.release().to_string_lossy()))
+}
+
+fn rooting(scratch: &Path, kernel: (u32, u32), is_root: bool) -> Result<Rooting, CallError> {
     let FsType(kind) = statfs(scratch)
         .map_err(CallError::path("statfs", scratch))?
         .filesystem_type();
@@ -186,7 +201,6 @@ fn is_open_to_all(device: &Path, is_root: bool) -> bool {
 /// Unprivileged overlay mounts exist since Linux 5.11; tmpfs keeps user extended attributes, which
 /// they need, since 6.6.
 fn can_overlay(kernel: (u32, u32), filesystem: i64) -> bool {
-    const TMPFS: i64 = 0x0102_1994;
     if NO_UPPER.iter().any(|(magic, _)| *magic == filesystem) {
         return false;
     }

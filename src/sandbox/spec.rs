@@ -30,17 +30,29 @@ pub struct SandboxSpec {
     pub command: Command,
 }
 
-/// The root file system: read-only layers below, a writable directory above.
+/// The root file system: read-only layers below, and above them what the command changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Root {
     /// Layer directories of the host, the lowest first. At least one.
     pub layers: Vec<PathBuf>,
-    /// Takes what the command changes, for later runs to go on from. Made by the caller, empty
-    /// at first.
-    pub upper: PathBuf,
-    /// For the kernel's (or the copying fallback's) own use: on the file system of `upper`, empty
-    /// at first, of no use to anyone else.
-    pub work: PathBuf,
+    /// What becomes of what the command changes.
+    pub changes: Changes,
+}
+
+/// What becomes of what a command changes in its root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Changes {
+    /// It is kept in a directory of the host, for later runs to go on from.
+    Kept {
+        /// Takes the changes. Made by the caller, empty at first.
+        upper: PathBuf,
+        /// For the kernel's (or the copying fallback's) own use: on the file system of `upper`,
+        /// empty at first, of no use to anyone else.
+        work: PathBuf,
+    },
+    /// It is held in memory, within [`Limits::tmpfs`], and gone with the sandbox. Not every host
+    /// can: [`super::Host::can_discard`].
+    Discarded,
 }
 
 /// A file or directory of the host that the sandbox sees.
@@ -115,7 +127,8 @@ pub struct Limits {
     pub file_size: u64,
     /// Bytes on standard output and standard error together.
     pub output: u64,
-    /// Bytes in each of the sandbox's tmpfs (`/tmp`, `/dev/shm`).
+    /// Bytes in each of the sandbox's tmpfs (`/tmp`, `/dev/shm`, and the changes that are
+    /// discarded).
     pub tmpfs: u64,
 }
 

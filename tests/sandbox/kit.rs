@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use pybuild::sandbox::{
-    Access, Bind, Command, End, Host, Identity, Input, Launcher, Limits, Network, Outcome, Output,
-    Privileges, Root, SandboxError, SandboxSpec,
+    Access, Bind, Changes, Command, End, Host, Identity, Input, Launcher, Limits, Network, Outcome,
+    Output, Privileges, Root, SandboxError, SandboxSpec,
 };
 use pybuild::sys::interrupt::Interrupt;
 use tempfile::TempDir;
@@ -48,8 +48,10 @@ impl Sandbox {
         let spec = SandboxSpec {
             root: Root {
                 layers: vec![at("layer")],
-                upper: at("upper"),
-                work: at("work"),
+                changes: Changes::Kept {
+                    upper: at("upper"),
+                    work: at("work"),
+                },
             },
             binds: vec![Bind {
                 source: PathBuf::from("/usr"),
@@ -109,6 +111,36 @@ impl Sandbox {
     /// Runs a shell script, to its end.
     pub(crate) fn run(&mut self, script: &str) -> Ran {
         self.exec(&["sh", "-c", script])
+    }
+
+    /// Runs a shell script, to its end, what it changes discarded; and whether that needed
+    /// directories, which are new each time.
+    pub(crate) fn run_discarding(&mut self, script: &str) -> (Ran, bool) {
+        self.spec.root.changes = Changes::Discarded;
+        self.spec.command.argv = ["sh", "-c", script].map(str::to_owned).to_vec();
+        let interrupt = Interrupt::manual().expect("an eventfd");
+        let mut output = Vec::new();
+        let mut take = |bytes: &[u8]| output.extend_from_slice(bytes);
+        let mut dir = None;
+        let result = launcher().run_discarding(
+            &self.spec,
+            &self.host,
+            Input::Null,
+            Output::Lines(&mut take),
+            &interrupt,
+            || {
+                let dir = dir.insert(tempfile::tempdir_in(self.dir.path()).expect("a directory"));
+                let [upper, work] = ["upper", "work"].map(|name| dir.path().join(name));
+                for dir in [dir.path(), &upper, &work] {
+                    fs::create_dir_all(dir).expect("mkdir");
+                    give(&self.host, dir);
+                }
+                Ok::<_, SandboxError>(Changes::Kept { upper, work })
+            },
+        );
+        let outcome = result.unwrap_or_else(|error| panic!("{script}: {error}"));
+        let output = String::from_utf8_lossy(&output).into_owned();
+        (Ran { outcome, output }, dir.is_some())
     }
 
     /// Runs a command, to its end.

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use nix::errno::Errno;
-use pybuild::sandbox::{Access, Op, Rooting, SandboxError};
+use pybuild::sandbox::{Access, Changes, Op, PlanError, Rooting, SandboxError};
 
 use super::kit::{self, Sandbox, cannot_sandbox};
 
@@ -44,6 +44,59 @@ fn what_is_written_is_there_in_the_next_run() {
         let made = fs::metadata(sandbox.at("upper/new")).expect("stat");
         assert_eq!(made.uid(), sandbox.host.outside().uid, "{rooting:?}");
     }
+}
+
+#[test]
+fn what_is_discarded_is_gone_with_the_sandbox() {
+    if cannot_sandbox() {
+        return;
+    }
+    for rooting in rootings() {
+        let mut sandbox = Sandbox::new();
+        sandbox.host = sandbox.host.with_rooting(rooting.clone());
+        let in_memory = sandbox.host.can_discard();
+        sandbox.own_dir("layer/etc/dir");
+        for name in ["layer/etc/below", "layer/etc/dir/file"] {
+            fs::write(sandbox.at(name), "below").expect("write");
+        }
+        for _ in 0..2 {
+            // A directory in the place of one of a layer is what needs extended attributes.
+            let script = "set -e; exec 2>&1; test ! -e /new; cat /etc/below /etc/dir/file
+                echo new > /new; rm /etc/below; rm -r /etc/dir; mkdir /etc/dir; ls -A /etc/dir /etc";
+            let (ran, kept) = sandbox.run_discarding(script);
+            let expected = "belowbelow/etc:\ndir\n\n/etc/dir:\n";
+            assert_eq!(ran.success(), expected, "{rooting:?}");
+            assert_eq!(kept, !in_memory, "{rooting:?}");
+        }
+        assert!(sandbox.at("layer/etc/dir/file").exists(), "{rooting:?}");
+        assert!(!sandbox.at("upper/new").exists(), "{rooting:?}");
+        assert!(!sandbox.at("layer/new").exists(), "{rooting:?}");
+    }
+}
+
+#[test]
+fn what_is_discarded_takes_no_more_memory_than_allowed() {
+    if cannot_sandbox() {
+        return;
+    }
+    let mut sandbox = Sandbox::new();
+    if !sandbox.host.can_discard() {
+        return;
+    }
+    sandbox.spec.limits.tmpfs = 1 << 20;
+    let script = "head -c 900000 /dev/zero > /fits && ! head -c 900000 /dev/zero 2>&1 > /more";
+    let (ran, _) = sandbox.run_discarding(script);
+    assert!(ran.success().contains("No space left"));
+}
+
+#[test]
+fn where_memory_cannot_hold_changes_there_is_no_plan_to_discard_them() {
+    let mut sandbox = Sandbox::new();
+    sandbox.host = sandbox.host.with_rooting(Rooting::Copy);
+    sandbox.spec.root.changes = Changes::Discarded;
+    let error = sandbox.try_exec(&["true"]).0.expect_err("no plan");
+    let expected = matches!(error, SandboxError::Plan(PlanError::CannotDiscard));
+    assert!(expected, "{error}");
 }
 
 #[test]
@@ -163,7 +216,10 @@ fn a_work_directory_that_cannot_be_written_is_told() {
     }
     let mut sandbox = Sandbox::new();
     fs::set_permissions(sandbox.at("work"), fs::Permissions::from_mode(0o555)).expect("chmod");
-    sandbox.spec.root.work = "/proc/self/fdinfo".into();
+    sandbox.spec.root.changes = Changes::Kept {
+        upper: sandbox.at("upper"),
+        work: "/proc/self/fdinfo".into(),
+    };
     let error = sandbox
         .try_exec(&["true"])
         .0

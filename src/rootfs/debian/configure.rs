@@ -14,7 +14,7 @@ use super::{DebianError, deb822, owner};
 use crate::model::{Amount, Phase};
 use crate::rootfs::Tools;
 use crate::sandbox::{
-    self, Command, Identity, Input, Limits, Network, Output, Privileges, Root, SandboxSpec,
+    self, Changes, Command, Identity, Input, Limits, Network, Output, Privileges, Root, SandboxSpec,
 };
 use crate::sys::fs::FsError;
 
@@ -205,8 +205,10 @@ fn spec(stage: &Stage<'_>, script: &str) -> SandboxSpec {
     SandboxSpec {
         root: Root {
             layers,
-            upper: stage.tree.to_owned(),
-            work: stage.work.to_owned(),
+            changes: Changes::Kept {
+                upper: stage.tree.to_owned(),
+                work: stage.work.to_owned(),
+            },
         },
         binds: Vec::new(),
         identity: Identity::ROOT,
