@@ -100,8 +100,8 @@ fn a_stack_whose_preparing_was_killed_is_prepared_by_the_next_run() {
     };
     let moments = [
         ("reading the index", 0),
-        ("fetching and unpacking", 0),
-        ("fetching and unpacking", 100),
+        ("unpacking", 0),
+        ("unpacking", 100),
         ("configuring the run image", 0),
         ("configuring the run image", 700),
         ("configuring the build image", 0),
@@ -167,7 +167,7 @@ fn an_interrupted_bootstrap_leaves_nothing() {
         return;
     };
     let manifests = tiny(&case);
-    for said in ["fetching and unpacking", "configuring the run image"] {
+    for said in ["unpacking", "configuring the run image"] {
         let run = case
             .pybuild()
             .args(["prepare", "tiny", "--manifests"])

@@ -98,7 +98,7 @@ impl Job<'_> {
         } else {
             self.both(&scratch)?
         };
-        let phase = self.tools.observer.phase("syncing", Amount::Unknown);
+        let phase = self.tools.observer.phase("writing to disk", Amount::Unknown);
         layer::keep(store, &finished)?;
         phase.done();
         Ok(())
@@ -169,7 +169,7 @@ impl Job<'_> {
         let picks = || batches.iter().flat_map(|batch| batch.picks);
         let size: u64 = picks().map(|pick| pick.size).sum();
         let count = picks().count();
-        let title = format!("fetching and unpacking {count} packages");
+        let title = format!("unpacking {count} packages as they arrive");
         let phase = self.tools.observer.phase(title, Amount::Bytes(size));
         let stop =
             Interrupt::manual().map_err(crate::sys::fs::FsError::new("eventfd", Path::new("")))?;
