@@ -98,7 +98,10 @@ impl Job<'_> {
         } else {
             self.both(&scratch)?
         };
-        let phase = self.tools.observer.phase("writing to disk", Amount::Unknown);
+        let phase = self
+            .tools
+            .observer
+            .phase("writing to disk", Amount::Unknown);
         layer::keep(store, &finished)?;
         phase.done();
         Ok(())
