@@ -1,7 +1,6 @@
 //! The sandbox's own process: executes the plan's operations one after the other.
 
 use std::collections::BTreeMap;
-use std::ffi::CString;
 use std::fmt::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -13,6 +12,7 @@ use nix::sched::CloneFlags;
 use nix::sys::resource::Resource;
 use nix::sys::stat::Mode;
 
+use super::exec::execute;
 use super::op::{FileSystem, Namespace, Op};
 use super::seccomp;
 use super::spec::{Access, Identity};
@@ -468,59 +468,4 @@ fn show_device(device: &Path, at: BorrowedFd<'_>) -> Result<(), Failure> {
         devices: false,
     };
     Ok(mount::bind(device.as_fd(), at, false, forbid)?)
-}
-
-/// Looks for the program as `execvp(3)` does, in the command's own `PATH`.
-fn execute(argv: &[String], env: &BTreeMap<String, String>) -> Failure {
-    let text = |text: &str| CString::new(text).map_err(|_| Failure::Other(format!("{text:?}")));
-    let arguments = argv
-        .iter()
-        .map(|arg| text(arg))
-        .collect::<Result<Vec<_>, _>>();
-    let variables = env
-        .iter()
-        .map(|(name, value)| text(&format!("{name}={value}")))
-        .collect::<Result<Vec<_>, _>>();
-    let (arguments, variables) = match (arguments, variables) {
-        (Ok(arguments), Ok(variables)) => (arguments, variables),
-        (Err(failure), _) | (_, Err(failure)) => return failure,
-    };
-    let name = argv.first().map_or("", String::as_str);
-    let path = env.get("PATH").map_or("", String::as_str);
-    let candidates: Vec<String> = if name.contains('/') {
-        vec![name.to_owned()]
-    } else {
-        let dirs = path.split(':').filter(|dir| !dir.is_empty());
-        dirs.map(|dir| format!("{dir}/{name}")).collect()
-    };
-    let mut denied = None;
-    for candidate in candidates {
-        let program = match text(&candidate) {
-            Ok(program) => program,
-            Err(failure) => return failure,
-        };
-        match process::exec(&program, &arguments, &variables) {
-            Errno::ENOENT if Path::new(&candidate).exists() => {
-                return Failure::NoInterpreter { program: candidate };
-            }
-            Errno::ENOENT | Errno::ENOTDIR => {}
-            errno => {
-                let failure = CallError::new("execve", &candidate)(errno).into();
-                // As in execvp(3): a later directory may hold one that can be executed.
-                if errno != Errno::EACCES {
-                    return failure;
-                }
-                denied.get_or_insert(failure);
-            }
-        }
-    }
-    denied.unwrap_or_else(|| Failure::NoProgram {
-        program: name.to_owned(),
-        path: if name.contains('/') {
-            "the sandbox"
-        } else {
-            path
-        }
-        .to_owned(),
-    })
 }

@@ -1,6 +1,5 @@
 //! The launcher's side: starts the sandbox's own process, hands it the plan, reads what it says.
 
-use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -17,6 +16,7 @@ use super::error::SandboxError;
 use super::op::Op;
 use super::probe::{self, Host, Rooting};
 use super::spec::{Changes, Limits, SandboxSpec};
+use super::streams::{Input, Output, Stdio3};
 use super::wire::{Failure, ROLE, Report};
 use super::{End, Outcome, gate, plan};
 use crate::sys::call::CallError;
@@ -28,23 +28,6 @@ use crate::sys::socket;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How much output is read at once: what a pipe holds.
 const CHUNK: usize = 64 * 1024;
-
-/// The command's standard input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Input {
-    /// Nothing: `/dev/null`.
-    Null,
-    /// That of this process.
-    Inherit,
-}
-
-/// Where the command's standard output and standard error go.
-pub enum Output<'a> {
-    /// To those of this process. They are not counted then.
-    Inherit,
-    /// To this function, both in the order in which they were written, in pieces of any length.
-    Lines(&'a mut (dyn FnMut(&[u8]) + Send)),
-}
 
 /// Starts sandboxes, by an executable that calls [`super::become_child_if_asked`] first.
 #[derive(Debug)]
@@ -281,56 +264,6 @@ fn failed(mut plan: Vec<Op>, step: usize, failure: Failure) -> SandboxError {
         return SandboxError::Command(failure);
     }
     SandboxError::Setup { step, failure }
-}
-
-/// The three standard descriptors of the command, and the end of the pipe that is read here.
-struct Stdio3 {
-    stdin: Option<OwnedFd>,
-    pipe: Option<(OwnedFd, OwnedFd)>,
-}
-
-impl Stdio3 {
-    fn open(input: Input, output: &Output<'_>) -> Result<Self, SandboxError> {
-        let stdin = match input {
-            Input::Null => Some(OwnedFd::from(fs_open_null()?)),
-            Input::Inherit => None,
-        };
-        let pipe = match output {
-            Output::Inherit => None,
-            Output::Lines(_) => Some(
-                nix::unistd::pipe2(OFlag::O_CLOEXEC)
-                    .map_err(CallError::new("pipe2", "O_CLOEXEC"))?,
-            ),
-        };
-        Ok(Self { stdin, pipe })
-    }
-
-    fn send(&self, to: BorrowedFd<'_>, message: &[u8]) -> Result<(), CallError> {
-        let Self { stdin, pipe } = self;
-        let write = pipe.as_ref().map(|(_, write)| write.as_raw_fd());
-        let fds = [
-            stdin.as_ref().map_or(0, AsRawFd::as_raw_fd),
-            write.unwrap_or(1),
-            write.unwrap_or(2),
-        ];
-        match socket::send(to, message, &fds) {
-            // It has died already; how is told by what it has said, or its status.
-            Err(error) if error.errno == Errno::EPIPE => Ok(()),
-            result => result,
-        }
-    }
-
-    /// Closes what only the sandbox is to hold, so that its end is seen here.
-    fn into_reader(self) -> Option<OwnedFd> {
-        self.pipe.map(|(read, _)| read)
-    }
-}
-
-fn fs_open_null() -> Result<File, CallError> {
-    File::open("/dev/null").map_err(|error| {
-        let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
-        CallError::new("open", "/dev/null")(errno)
-    })
 }
 
 /// Why the launcher ended the sandbox.

@@ -9,6 +9,7 @@ mod child;
 mod copy;
 pub mod doctor;
 mod error;
+mod exec;
 mod fuse;
 mod gate;
 mod init;
@@ -18,6 +19,7 @@ mod plan;
 mod probe;
 mod seccomp;
 pub mod spec;
+mod streams;
 mod wire;
 
 use std::fmt;
@@ -29,11 +31,12 @@ use crate::sys::interrupt::Interrupt;
 
 pub use child::become_child_if_asked;
 pub use error::{Gate, SandboxError};
-pub use launch::{Input, Launcher, Output};
+pub use launch::Launcher;
 pub use op::{Capability, FileSystem, Namespace, Op};
 pub use plan::{PlanError, plan};
 pub use probe::{Host, HostError, Rooting};
 pub use spec::*;
+pub use streams::{Input, Output};
 pub use wire::Failure;
 
 /// How a run ended.
