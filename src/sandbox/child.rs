@@ -40,17 +40,26 @@ fn run() -> i32 {
         return 127; // the launcher sees that nothing was said
     };
     let mut step = 0;
-    let done = start(&socket).and_then(|(plan, stdio)| {
-        let mut child = Child {
-            socket: &socket,
-            stdio,
-            root: None,
-        };
-        plan.iter().enumerate().try_for_each(|(n, op)| {
-            step = n;
-            child.execute(op)
-        })
-    });
+    let mut child = Child {
+        socket: &socket,
+        stdio: Vec::new(),
+        root: None,
+    };
+    let mut follow = || {
+        // The command's descriptors come with the last part of the plan.
+        while child.stdio.is_empty() {
+            let (plan, stdio) = receive(&socket)?;
+            child.stdio = stdio;
+            for op in &plan {
+                child.execute(op)?;
+                step += 1;
+            }
+        }
+        Ok(())
+    };
+    process::set_name(c"pybuild-sandbox");
+    nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
+    let done = follow();
     match done {
         // A plan that ends without a command was one to try things out.
         Ok(()) => Report::Ended {
@@ -72,9 +81,7 @@ fn open_socket() -> Result<OwnedFd, Failure> {
     Ok(process::duplicate(std::io::stdin().as_fd())?)
 }
 
-fn start(socket: &OwnedFd) -> Result<(Vec<Op>, Vec<OwnedFd>), Failure> {
-    process::set_name(c"pybuild-sandbox");
-    nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
+fn receive(socket: &OwnedFd) -> Result<(Vec<Op>, Vec<OwnedFd>), Failure> {
     let (message, stdio) = socket::receive(socket.as_fd())?
         .ok_or_else(|| Failure::Other("the launcher is gone".to_owned()))?;
     let plan = serde_json::from_slice(&message)

@@ -48,15 +48,17 @@ pub(super) fn start_command(
         wall,
         memory: MemoryWatch::new(memory),
     };
-    let report = loop {
+    loop {
         match watch.turn() {
             Ok(None) => {}
-            Ok(Some(end)) => break Some(watch.report(end)),
-            Err(Gone) => break None,
+            Ok(Some(end)) => {
+                // So that what is reported holds of all, and the launcher may go when it hears it.
+                process::kill_all_others();
+                watch.report(end).send(launcher);
+                break;
+            }
+            Err(Gone) => break,
         }
-    };
-    if let Some(report) = report {
-        report.send(launcher);
     }
     process::exit_now(0)
 }

@@ -296,6 +296,18 @@ pub fn wait(child: Pid) -> Result<WaitStatus, CallError> {
     }
 }
 
+/// As pid 1 of a pid namespace: kills every other process in it, and waits until all are dead.
+pub fn kill_all_others() {
+    loop {
+        // ESRCH: there is none. One that forks meanwhile is killed before the fork is done.
+        let _ = nix::sys::signal::kill(Pid::from_raw(-1), nix::sys::signal::Signal::SIGKILL);
+        match waitpid(None, Some(WaitPidFlag::__WALL)) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return,
+        }
+    }
+}
+
 /// Any child that has ended, if there is one now.
 pub fn reap() -> Result<Option<(Pid, WaitStatus)>, CallError> {
     match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL)) {
