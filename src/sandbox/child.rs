@@ -12,6 +12,7 @@ use nix::mount::MsFlags;
 use nix::sched::CloneFlags;
 use nix::sys::resource::Resource;
 use nix::sys::stat::Mode;
+use nix::unistd::Pid;
 
 use super::op::{FileSystem, Namespace, Op};
 use super::seccomp;
@@ -39,27 +40,19 @@ fn run() -> i32 {
     let Ok(socket) = open_socket() else {
         return 127; // the launcher sees that nothing was said
     };
-    let mut step = 0;
+    process::set_name(c"pybuild-sandbox");
+    nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
     let mut child = Child {
         socket: &socket,
         stdio: Vec::new(),
         root: None,
+        step: 0,
     };
-    let mut follow = || {
-        // The command's descriptors come with the last part of the plan.
-        while child.stdio.is_empty() {
-            let (plan, stdio) = receive(&socket)?;
-            child.stdio = stdio;
-            for op in &plan {
-                child.execute(op)?;
-                step += 1;
-            }
-        }
-        Ok(())
-    };
-    process::set_name(c"pybuild-sandbox");
-    nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
-    let done = follow();
+    child.receive_and_follow();
+    127
+}
+
+fn report(socket: &OwnedFd, step: usize, done: Result<(), Failure>) {
     match done {
         // A plan that ends without a command was one to try things out.
         Ok(()) => Report::Ended {
@@ -70,7 +63,6 @@ fn run() -> i32 {
         Err(failure) => Report::Failed { step, failure },
     }
     .send(socket.as_fd());
-    127
 }
 
 /// The connection to the launcher, moved away from where the command's standard input will be.
@@ -96,9 +88,64 @@ struct Child<'s> {
     stdio: Vec<OwnedFd>,
     /// The new root, once it is mounted.
     root: Option<OwnedFd>,
+    /// The place in the plan.
+    step: usize,
 }
 
 impl Child<'_> {
+    /// Receives the plan and follows it. The command's descriptors come with its last part.
+    fn receive_and_follow(&mut self) {
+        while self.stdio.is_empty() {
+            match receive(self.socket) {
+                Ok((plan, stdio)) => {
+                    self.stdio = stdio;
+                    let is_last = !self.stdio.is_empty();
+                    match self.follow(&plan) {
+                        Ok(()) if !is_last => {}
+                        done => return report(self.socket, self.step, done),
+                    }
+                }
+                failed => return report(self.socket, self.step, failed.map(drop)),
+            }
+        }
+    }
+
+    /// What follows a fork is done by the child; the parent ends with it.
+    fn follow(&mut self, mut plan: &[Op]) -> Result<(), Failure> {
+        while let Some((op, rest)) = plan.split_first() {
+            match op {
+                Op::BecomeInit => {
+                    let init = process::fork_sharing(&mut || {
+                        self.step += 1;
+                        let done = process::die_with_parent()
+                            .map_err(Failure::from)
+                            .and_then(|()| self.follow(rest));
+                        self.leave(done)
+                    })?;
+                    end_with(init)
+                }
+                Op::StartCommand { wall, memory } => {
+                    // pid 1 runs the host's executable: nobody inside may look into it.
+                    process::set_dumpable(false)?;
+                    init::start_command(self.socket.as_fd(), *wall, *memory, &mut || {
+                        self.step += 1;
+                        let done = self.follow(rest);
+                        self.leave(done)
+                    })?;
+                }
+                op => self.execute(op)?,
+            }
+            self.step += 1;
+            plan = rest;
+        }
+        Ok(())
+    }
+
+    fn leave(&self, done: Result<(), Failure>) -> ! {
+        report(self.socket, self.step, done);
+        process::exit_now(127)
+    }
+
     #[allow(clippy::too_many_lines)] // one arm an operation
     fn execute(&mut self, op: &Op) -> Result<(), Failure> {
         match op {
@@ -121,7 +168,7 @@ impl Child<'_> {
             )?),
             Op::SetHostname { name } => Ok(namespace::set_hostname(name)?),
             Op::RaiseLoopback => Ok(namespace::raise_loopback()?),
-            Op::BecomeInit => become_init(),
+            Op::BecomeInit | Op::StartCommand { .. } => unreachable!("they fork: see `follow`"),
             Op::MakeMountsPrivate => Ok(mount::make_all_private()?),
             Op::MountOverlay {
                 layers,
@@ -164,11 +211,6 @@ impl Child<'_> {
             }
             Op::ScopeSockets => Ok(landlock::scope()?),
             Op::NoNewPrivileges => Ok(process::no_new_privileges()?),
-            Op::StartCommand { wall, memory } => {
-                // pid 1 runs the host's executable: nobody inside may look into it.
-                process::set_dumpable(false)?;
-                init::start_command(self.socket.as_fd(), *wall, *memory)
-            }
             Op::NewSession => nix::unistd::setsid()
                 .map(drop)
                 .map_err(|errno| CallError::new("setsid", "")(errno).into()),
@@ -454,17 +496,14 @@ fn clone_flags(namespaces: &[Namespace]) -> CloneFlags {
         .collect()
 }
 
-/// Forks. The parent only waits: when it closes the socket, so that the launcher sees the end of
+/// The parent of pid 1 only waits: when it closes the socket, so that the launcher sees the end of
 /// it, every process of the sandbox has ended, since the kernel kills a pid namespace before it
 /// lets anyone know that its pid 1 is dead. The mounts are cleared away when the parent ends.
-fn become_init() -> Result<(), Failure> {
-    if let Some(init) = process::fork()? {
-        let _ = process::wait(init);
-        // By name, since the kernel would do it after the mounts only.
-        let _ = process::close_from(0, false);
-        process::exit_now(0);
-    }
-    process::die_with_parent().map_err(Failure::from)
+fn end_with(init: Pid) -> ! {
+    let _ = process::wait(init);
+    // By name, since the kernel would do it after the mounts only.
+    let _ = process::close_from(0, false);
+    process::exit_now(0)
 }
 
 fn show_device(device: &Path, at: BorrowedFd<'_>) -> Result<(), Failure> {

@@ -3,6 +3,7 @@
 //! It has to do nothing to end everything but end itself: the kernel then kills every process of
 //! the pid namespace, and nothing in there can hide from that.
 
+use std::convert::Infallible;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -27,19 +28,18 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// Bytes a millisecond that processes may touch at most: a few cores faulting huge pages in.
 const FASTEST: u64 = 8 << 20;
 
-/// Forks: the child returns, to become the command; the parent is pid 1 until the end.
+/// Forks: the child becomes the command; the parent is pid 1 until the end. Returns only failures.
 pub(super) fn start_command(
     launcher: BorrowedFd<'_>,
     wall: Duration,
     memory: u64,
-) -> Result<(), Failure> {
+    become_command: &mut dyn FnMut() -> Infallible,
+) -> Result<Infallible, Failure> {
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD); // blocked, like all others
     let children = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .map_err(CallError::new("signalfd", "SIGCHLD"))?;
-    let Some(command) = process::fork()? else {
-        return Ok(());
-    };
+    let command = process::fork_sharing(become_command)?;
     let mut watch = Watch {
         launcher,
         children,
