@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Starting `true` on a prepared stack, seen from outside: pybuild, bubblewrap on the same files, and
-# docker where its daemon runs. Goal: at most 1.3 times bubblewrap,
-# at least 20 times under docker.
+# docker where its daemon runs. Goal: at most 1.3 times bubblewrap, at least 20 times under docker.
 source "$(dirname "$0")/lib.sh"
 RUNS=${RUNS:-100}
 have bwrap || die "no bwrap: apt-get install bubblewrap"
@@ -30,7 +29,8 @@ fi
 started() {
   local name=$1 seconds
   shift
-  hyperfine -N --warmup 1 --runs 5 --style none --export-json "$BENCH_DIR/times.json" "${*@Q}" >/dev/null
+  hyperfine -N --warmup 1 --runs 5 --style none --export-json "$BENCH_DIR/times.json" "${*@Q}" \
+    >"$BENCH_DIR/last.log" 2>&1 || { cat "$BENCH_DIR/last.log" >&2; die "failed: $name: $*"; }
   for seconds in $(tr -d ' \n' <"$BENCH_DIR/times.json" | sed 's/.*"times":\[\([^]]*\)\].*/\1/; s/,/ /g'); do
     add_sample "$name" "$(awk -v s="$seconds" 'BEGIN { printf "%.0f", s * 1e6 }')"
   done

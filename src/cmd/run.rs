@@ -98,12 +98,11 @@ fn is_likely(args: impl Iterator<Item = OsString>) -> bool {
 fn layers(session: &Session, manifest: &Manifest, args: &Run) -> Result<Vec<PathBuf>, Failure> {
     let arch = host_arch()?;
     let prepared = rootfs::prepared_layers(manifest, arch, &session.store)?;
-    let [build, run] = match prepared {
-        Some(layers) => layers,
-        None => {
-            let rootfs = session.rootfs(manifest, &args.sources)?;
-            [rootfs.build.layers, rootfs.run.layers]
-        }
+    let [build, run] = if let Some(layers) = prepared {
+        layers
+    } else {
+        let rootfs = session.rootfs(manifest, &args.sources)?;
+        [rootfs.build.layers, rootfs.run.layers]
     };
     Ok(match args.image {
         ImageKind::Build => build,

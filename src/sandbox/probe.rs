@@ -54,6 +54,7 @@ pub enum Rooting {
 
 /// What this host can do, and whom to become if this process is root.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // what a host can do or not
 pub struct Host {
     pub(super) is_root: bool,
     pub(super) outside: Identity,
