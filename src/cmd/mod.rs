@@ -35,11 +35,12 @@ enum Done {
 pub fn main() -> ExitCode {
     // What pybuild writes is for everyone to read, whatever the user's habit.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    let launcher = run::launcher(std::env::args_os().skip(1));
     let Cli { global, command } = Cli::parse();
     let result = match &command {
         Command::Sandbox(args) => sandbox::run(&global, args),
         Command::Prepare(args) => prepare::run(&global, args),
-        Command::Run(args) => run::run(&global, args),
+        Command::Run(args) => run::run(&global, args, &launcher),
         Command::Doctor => doctor::run(&global),
         Command::Log(args) => log::run(&global, args),
     };

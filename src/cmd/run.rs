@@ -1,13 +1,15 @@
 //! `pybuild run`: a command in a fresh sandbox of a stack, its exit code passed on.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::session::{Opened, Session, bootstrap, host_arch, look, manifest, terminal};
 use super::{Done, Failure};
 use crate::cli::{Global, ImageKind, Run};
 use crate::model::GuestPath;
-use crate::rootfs;
+use crate::rootfs::{self, Manifest};
 use crate::sandbox::{
     self, Changes, Command, End, Identity, Input, Launcher, Limits, Network, Output, Privileges,
     Root, SandboxSpec,
@@ -16,28 +18,19 @@ use crate::sys::fs as sysfs;
 use crate::ui::{self, ExitKind, Section};
 
 /// Runs the command, on this process's own standard streams.
-pub(super) fn run(global: &Global, args: &Run) -> Result<Done, Failure> {
-    if args.dry_run {
-        let manifest = manifest(&args.stack, &args.sources)?;
-        if rootfs::prepared(&manifest, host_arch()?, &look(global)?)?.is_none() {
-            let then = "then run the command in a sandbox of it";
-            let sections = [bootstrap(&args.stack, then)];
-            ui::print(&Section::render(&sections, terminal(global).palette()))?;
-            return Ok(Done::Here);
-        }
+pub(super) fn run(global: &Global, args: &Run, launcher: &Launcher) -> Result<Done, Failure> {
+    let manifest = manifest(&args.stack, &args.sources)?;
+    if args.dry_run && rootfs::prepared(&manifest, host_arch()?, &look(global)?)?.is_none() {
+        let then = "then run the command in a sandbox of it";
+        let sections = [bootstrap(&args.stack, then)];
+        ui::print(&Section::render(&sections, terminal(global).palette()))?;
+        return Ok(Done::Here);
     }
-    let session = match Session::open(global, None)? {
+    let session = match Session::open_with(global, None, launcher)? {
         Opened::Session(session) => session,
         Opened::Elsewhere(status) => return Ok(Done::Elsewhere(status)),
     };
-    let launcher = Launcher::default().leaving();
-    launcher.start_ahead()?;
-    let manifest = manifest(&args.stack, &args.sources)?;
-    let rootfs = session.rootfs(&manifest, &args.sources)?;
-    let image = match args.image {
-        ImageKind::Build => rootfs.build,
-        ImageKind::Run => rootfs.run,
-    };
+    let layers = layers(&session, &manifest, args)?;
     let mut scratch = None;
     let mut kept = || -> Result<Changes, Failure> {
         let scratch = scratch.insert(session.store.scratch()?);
@@ -48,7 +41,7 @@ pub(super) fn run(global: &Global, args: &Run) -> Result<Done, Failure> {
     };
     let mut spec = SandboxSpec {
         root: Root {
-            layers: image.layers,
+            layers,
             changes: Changes::Discarded,
         },
         binds: Vec::new(),
@@ -90,6 +83,39 @@ pub(super) fn run(global: &Global, args: &Run) -> Result<Done, Failure> {
     }
 }
 
+/// A launcher whose first process is under way already, if the command line looks as if one was
+/// needed: before it is read properly, which takes as long as a process takes to start.
+pub(super) fn launcher(args: impl Iterator<Item = OsString>) -> Launcher {
+    let launcher = Launcher::default().leaving();
+    if is_likely(args) {
+        // Where this fails, it fails again when it is needed, and is told.
+        let _ = launcher.start_ahead();
+    }
+    launcher
+}
+
+fn is_likely(args: impl Iterator<Item = OsString>) -> bool {
+    let ours: Vec<OsString> = args.take_while(|arg| arg != "--").collect();
+    let has = |word: &str| ours.iter().any(|arg| arg == word);
+    has("run") && !has("--dry-run") && !has("--help")
+}
+
+/// The layers of the image, prepared if it is not there yet.
+fn layers(session: &Session, manifest: &Manifest, args: &Run) -> Result<Vec<PathBuf>, Failure> {
+    let arch = host_arch()?;
+    let prepared = rootfs::prepared_layers(manifest, arch, &session.store)?;
+    let [build, run] = if let Some(layers) = prepared {
+        layers
+    } else {
+        let rootfs = session.rootfs(manifest, &args.sources)?;
+        [rootfs.build.layers, rootfs.run.layers]
+    };
+    Ok(match args.image {
+        ImageKind::Build => build,
+        ImageKind::Run => run,
+    })
+}
+
 fn root_directory() -> GuestPath {
     "/".parse().expect("an absolute path")
 }
@@ -123,5 +149,26 @@ pub(super) fn generous() -> Limits {
         file_size: 1 << 40,
         output: u64::MAX,
         tmpfs: super::limits::host_memory() / 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sandbox_is_started_ahead_only_for_run() {
+        let table = [
+            ("run debian-12 -- true", true),
+            ("--store /s run debian-12 true", true),
+            ("run --dry-run debian-12 -- true", false),
+            ("sandbox debian-12 python-3.11.2 -- run", false),
+            ("doctor", false),
+            ("", false),
+        ];
+        for (line, likely) in table {
+            let args = line.split(' ').map(OsString::from);
+            assert_eq!(is_likely(args), likely, "{line}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::cli::{Color, Global, StackSources};
 use crate::model::{Arch, Observer, StackName};
 use crate::net::{self, Client};
 use crate::rootfs::{self, Catalog, Manifest, Rootfs};
-use crate::sandbox::Host;
+use crate::sandbox::{Host, Launcher};
 use crate::store::{self, Store};
 use crate::sys::interrupt::Interrupt;
 use crate::ui::{ColorChoice, ExitKind, Failure, Section, Terminal, Wish};
@@ -64,9 +64,18 @@ fn store_root(global: &Global) -> Result<PathBuf, Failure> {
 impl Session {
     /// Opens a session. `output` is where files will be delivered, for commands that do.
     pub(super) fn open(global: &Global, output: Option<&Path>) -> Result<Opened, Failure> {
+        Self::open_with(global, output, &Launcher::default())
+    }
+
+    /// The same, where `launcher` has started a sandbox ahead.
+    pub(super) fn open_with(
+        global: &Global,
+        output: Option<&Path>,
+        launcher: &Launcher,
+    ) -> Result<Opened, Failure> {
         let started = Instant::now();
         let root = store_root(global)?;
-        let delivery = match steward::enter(&root, global.run_as, output)? {
+        let delivery = match steward::enter(&root, global.run_as, output, launcher)? {
             Role::Steward(status) => return Ok(Opened::Elsewhere(status)),
             Role::Worker(delivery) => delivery,
         };
@@ -98,9 +107,6 @@ impl Session {
         sources: &StackSources,
     ) -> Result<Rootfs, Failure> {
         let arch = host_arch()?;
-        if let Some(rootfs) = rootfs::prepared(manifest, arch, &self.store)? {
-            return Ok(rootfs);
-        }
         let tools = rootfs::Tools {
             store: &self.store,
             client: &self.client,
@@ -132,8 +138,7 @@ pub(super) fn host_arch() -> Result<Arch, Failure> {
 
 /// The manifest of a stack.
 pub(super) fn manifest(name: &StackName, sources: &StackSources) -> Result<Manifest, Failure> {
-    let catalog = Catalog::load(sources.manifests.as_deref())?;
-    Ok(catalog.get(name)?.clone())
+    Ok(Catalog::find(sources.manifests.as_deref(), name)?)
 }
 
 /// How many jobs to run at once: as asked, else as many processors as this process may use.

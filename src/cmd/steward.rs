@@ -22,6 +22,7 @@ use nix::unistd::{Gid, Pid, Uid, User, geteuid, setgroups, setresgid, setresuid}
 use serde::{Deserialize, Serialize};
 
 use super::delivery::{Delivery, DeliveryError, Direct};
+use crate::sandbox::{Identity, Launcher};
 use crate::sys::fs::FsError;
 use crate::sys::interrupt::Interrupt;
 use crate::sys::{inherit, socket};
@@ -67,11 +68,12 @@ pub(crate) enum Role {
 }
 
 /// Makes sure that from here on no work is done as root. `output` is where files will be
-/// delivered, for commands that deliver any.
+/// delivered, for commands that deliver any; what `launcher` has started goes along.
 pub(crate) fn enter(
     store: &Path,
     run_as: Option<u32>,
     output: Option<&Path>,
+    launcher: &Launcher,
 ) -> Result<Role, StewardError> {
     if let Some(socket) = inherited_socket() {
         follow(&socket);
@@ -89,6 +91,8 @@ pub(crate) fn enter(
     if output.is_some() {
         return identity.work_for(&direct).map(Role::Steward);
     }
+    let Unprivileged { uid, gid } = identity;
+    launcher.give_up_root(Identity { uid, gid });
     identity.become_it()?;
     Ok(Role::Worker(Box::new(direct)))
 }

@@ -70,6 +70,24 @@ impl Catalog {
         Ok(catalog)
     }
 
+    /// A stack's manifest, without reading those of others where that tells nothing new.
+    pub fn find(extra_dir: Option<&Path>, name: &StackName) -> Result<Manifest, CatalogError> {
+        let shipped = MANIFESTS.get_file(format!("{name}.toml"));
+        if let (None, Some(file)) = (extra_dir, shipped) {
+            let text = file.contents_utf8().unwrap_or_default();
+            let mut catalog = Self(BTreeMap::new());
+            catalog.add(
+                &format!("rootfs-manifests/{name}.toml"),
+                text,
+                &shipped_keyrings(),
+            )?;
+            if let Some(manifest) = catalog.0.remove(name) {
+                return Ok(manifest);
+            }
+        }
+        Ok(Self::load(extra_dir)?.get(name)?.clone())
+    }
+
     fn add(&mut self, file: &str, text: &str, keyrings: &Keyrings) -> Result<(), CatalogError> {
         let manifest = Manifest::parse(file, text, keyrings).map_err(Box::new)?;
         let name = manifest.name().clone();
@@ -147,6 +165,11 @@ mod tests {
     fn an_unknown_stack_is_answered_with_the_nearest() {
         let catalog = Catalog::load(None).expect("the shipped manifests");
         let error = catalog.get(&name("debain-12")).expect_err("unknown");
+        let found = Catalog::find(None, &name("debain-12")).expect_err("unknown");
+        assert_eq!(found.to_string(), error.to_string());
+        let known = name("debian-12");
+        let found = Catalog::find(None, &known).expect("shipped");
+        assert_eq!(&found, catalog.get(&known).expect("shipped"));
         assert_eq!(
             error.to_string(),
             "no stack is named `debain-12`; `debian-12` is"

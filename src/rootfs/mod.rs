@@ -7,6 +7,7 @@ pub mod manifest;
 
 use std::path::PathBuf;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Arch, Observer, Sha256, StackName};
@@ -120,20 +121,45 @@ struct ImageRecord {
 
 const RECORD_SCHEMA: u32 = 1;
 
+/// What [`prepared_layers`] reads of a [`Record`].
+#[derive(Deserialize)]
+struct LayersRecord {
+    schema: u32,
+    build: ImageLayers,
+    run: ImageLayers,
+}
+
+#[derive(Deserialize)]
+struct ImageLayers {
+    layers: Vec<Sha256>,
+}
+
+/// The layers of the build and of the run image, if this host has the stack already.
+pub fn prepared_layers(
+    manifest: &Manifest,
+    arch: Arch,
+    store: &Store,
+) -> Result<Option<[Vec<PathBuf>; 2]>, RootfsError> {
+    let Some(record) = record::<LayersRecord>(manifest, arch, store)? else {
+        return Ok(None);
+    };
+    if record.schema != RECORD_SCHEMA {
+        return Ok(None);
+    }
+    let (build, run) = (
+        layers(&record.build.layers, store),
+        layers(&record.run.layers, store),
+    );
+    Ok(build.zip(run).map(|(build, run)| [build, run]))
+}
+
 /// The stack, if this host has it already: looks at a few files, asks nobody.
 pub fn prepared(
     manifest: &Manifest,
     arch: Arch,
     store: &Store,
 ) -> Result<Option<Rootfs>, RootfsError> {
-    let path = store.rootfs_path(&key(manifest, arch));
-    let bytes = match sysfs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    // What cannot be understood, another pybuild wrote, or no pybuild: it is written anew.
-    let Ok(record) = serde_json::from_slice::<Record>(&bytes) else {
+    let Some(record) = record::<Record>(manifest, arch, store)? else {
         return Ok(None);
     };
     if record.schema != RECORD_SCHEMA {
@@ -148,17 +174,34 @@ pub fn prepared(
     }))
 }
 
+/// What the store says of a stack.
+fn record<R: DeserializeOwned>(
+    manifest: &Manifest,
+    arch: Arch,
+    store: &Store,
+) -> Result<Option<R>, RootfsError> {
+    let path = store.rootfs_path(&key(manifest, arch));
+    match sysfs::read(&path) {
+        // What cannot be understood, another pybuild wrote, or no pybuild: it is written anew.
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+        Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn image(record: ImageRecord, store: &Store) -> Option<Image> {
-    let there = record.layers.iter().all(|key| layer::is_there(store, key));
-    there.then(|| Image {
-        layers: record
-            .layers
-            .iter()
-            .map(|key| layer::tree(&store.layer_path(key)))
-            .collect(),
+    Some(Image {
+        layers: layers(&record.layers, store)?,
         digest: record.digest,
         packages: record.packages,
     })
+}
+
+/// Where the layers are, if all are there.
+fn layers(keys: &[Sha256], store: &Store) -> Option<Vec<PathBuf>> {
+    keys.iter()
+        .map(|key| layer::is_there(store, key).then(|| layer::tree(&store.layer_path(key))))
+        .collect()
 }
 
 /// The stack, made on this host if it is not there yet.

@@ -1,7 +1,6 @@
 //! The sandbox's own process: executes the plan's operations one after the other.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,9 +10,11 @@ use nix::mount::MsFlags;
 use nix::sched::CloneFlags;
 use nix::sys::resource::Resource;
 use nix::sys::stat::Mode;
+use nix::unistd::Pid;
 
 use super::exec::execute;
 use super::op::{FileSystem, Namespace, Op};
+use super::overlay::{open_all, overlay_options, tmpfs_options, unused_work};
 use super::seccomp;
 use super::spec::{Access, Identity};
 use super::wire::{Failure, ROLE, Report};
@@ -22,7 +23,7 @@ use crate::model::GuestPath;
 use crate::sys::call::CallError;
 use crate::sys::inroot::{self, Links};
 use crate::sys::mount::{self, Forbid};
-use crate::sys::{fs, landlock, namespace, process, socket, xattr};
+use crate::sys::{landlock, namespace, process, socket, xattr};
 
 /// If this process is a sandbox's child, be it, and never return. The first line of `main`:
 /// before threads, arguments or logging.
@@ -39,18 +40,19 @@ fn run() -> i32 {
     let Ok(socket) = open_socket() else {
         return 127; // the launcher sees that nothing was said
     };
-    let mut step = 0;
-    let done = start(&socket).and_then(|(plan, stdio)| {
-        let mut child = Child {
-            socket: &socket,
-            stdio,
-            root: None,
-        };
-        plan.iter().enumerate().try_for_each(|(n, op)| {
-            step = n;
-            child.execute(op)
-        })
-    });
+    process::set_name(c"pybuild-sandbox");
+    nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
+    let mut child = Child {
+        socket: &socket,
+        stdio: Vec::new(),
+        root: None,
+        step: 0,
+    };
+    child.receive_and_follow();
+    127
+}
+
+fn report(socket: &OwnedFd, step: usize, done: Result<(), Failure>) {
     match done {
         // A plan that ends without a command was one to try things out.
         Ok(()) => Report::Ended {
@@ -61,7 +63,6 @@ fn run() -> i32 {
         Err(failure) => Report::Failed { step, failure },
     }
     .send(socket.as_fd());
-    127
 }
 
 /// The connection to the launcher, moved away from where the command's standard input will be.
@@ -72,9 +73,7 @@ fn open_socket() -> Result<OwnedFd, Failure> {
     Ok(process::duplicate(std::io::stdin().as_fd())?)
 }
 
-fn start(socket: &OwnedFd) -> Result<(Vec<Op>, Vec<OwnedFd>), Failure> {
-    process::set_name(c"pybuild-sandbox");
-    nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
+fn receive(socket: &OwnedFd) -> Result<(Vec<Op>, Vec<OwnedFd>), Failure> {
     let (message, stdio) = socket::receive(socket.as_fd())?
         .ok_or_else(|| Failure::Other("the launcher is gone".to_owned()))?;
     let plan = serde_json::from_slice(&message)
@@ -89,9 +88,64 @@ struct Child<'s> {
     stdio: Vec<OwnedFd>,
     /// The new root, once it is mounted.
     root: Option<OwnedFd>,
+    /// The place in the plan.
+    step: usize,
 }
 
 impl Child<'_> {
+    /// Receives the plan and follows it. The command's descriptors come with its last part.
+    fn receive_and_follow(&mut self) {
+        while self.stdio.is_empty() {
+            match receive(self.socket) {
+                Ok((plan, stdio)) => {
+                    self.stdio = stdio;
+                    let is_last = !self.stdio.is_empty();
+                    match self.follow(&plan) {
+                        Ok(()) if !is_last => {}
+                        done => return report(self.socket, self.step, done),
+                    }
+                }
+                failed => return report(self.socket, self.step, failed.map(drop)),
+            }
+        }
+    }
+
+    /// What follows a fork is done by the child; the parent ends with it.
+    fn follow(&mut self, mut plan: &[Op]) -> Result<(), Failure> {
+        while let Some((op, rest)) = plan.split_first() {
+            match op {
+                Op::BecomeInit => {
+                    let init = process::fork_sharing(&mut || {
+                        self.step += 1;
+                        let done = process::die_with_parent()
+                            .map_err(Failure::from)
+                            .and_then(|()| self.follow(rest));
+                        self.leave(done)
+                    })?;
+                    end_with(init)
+                }
+                Op::StartCommand { wall, memory } => {
+                    // pid 1 runs the host's executable: nobody inside may look into it.
+                    process::set_dumpable(false)?;
+                    init::start_command(self.socket.as_fd(), *wall, *memory, &mut || {
+                        self.step += 1;
+                        let done = self.follow(rest);
+                        self.leave(done)
+                    })?;
+                }
+                op => self.execute(op)?,
+            }
+            self.step += 1;
+            plan = rest;
+        }
+        Ok(())
+    }
+
+    fn leave(&self, done: Result<(), Failure>) -> ! {
+        report(self.socket, self.step, done);
+        process::exit_now(127)
+    }
+
     #[allow(clippy::too_many_lines)] // one arm an operation
     fn execute(&mut self, op: &Op) -> Result<(), Failure> {
         match op {
@@ -114,7 +168,7 @@ impl Child<'_> {
             )?),
             Op::SetHostname { name } => Ok(namespace::set_hostname(name)?),
             Op::RaiseLoopback => Ok(namespace::raise_loopback()?),
-            Op::BecomeInit => become_init(),
+            Op::BecomeInit | Op::StartCommand { .. } => unreachable!("they fork: see `follow`"),
             Op::MakeMountsPrivate => Ok(mount::make_all_private()?),
             Op::MountOverlay {
                 layers,
@@ -157,11 +211,6 @@ impl Child<'_> {
             }
             Op::ScopeSockets => Ok(landlock::scope()?),
             Op::NoNewPrivileges => Ok(process::no_new_privileges()?),
-            Op::StartCommand { wall, memory } => {
-                // pid 1 runs the host's executable: nobody inside may look into it.
-                process::set_dumpable(false)?;
-                init::start_command(self.socket.as_fd(), *wall, *memory)
-            }
             Op::NewSession => nix::unistd::setsid()
                 .map(drop)
                 .map_err(|errno| CallError::new("setsid", "")(errno).into()),
@@ -386,52 +435,6 @@ impl Child<'_> {
     }
 }
 
-fn open_all(layers: &[PathBuf]) -> Result<Vec<OwnedFd>, CallError> {
-    layers.iter().map(|layer| mount::open_path(layer)).collect()
-}
-
-/// By descriptor: no path of the host is seen in the sandbox's mountinfo, none has to be escaped,
-/// and two hundred layers fit into the one page that mount(2) takes.
-fn overlay_options(layers: &[OwnedFd], upper: &OwnedFd, work: &OwnedFd, more: &str) -> String {
-    let mut options = format!("userxattr,index=off,metacopy=off{more},lowerdir=");
-    for (n, layer) in layers.iter().rev().enumerate() {
-        let colon = if n == 0 { "" } else { ":" };
-        let _ = write!(
-            options,
-            "{colon}{}",
-            mount::fd_path(layer.as_fd()).display()
-        );
-    }
-    let _ = write!(
-        options,
-        ",upperdir={},workdir={}",
-        mount::fd_path(upper.as_fd()).display(),
-        mount::fd_path(work.as_fd()).display(),
-    );
-    options
-}
-
-fn tmpfs_options(size: u64, mode: u16) -> String {
-    // An inode costs the kernel memory too: as many as there are pages.
-    let inodes = (size / 4096).max(64);
-    format!("size={size},nr_inodes={inodes},mode={mode:o}")
-}
-
-/// A work directory that no mount has used yet. A volatile mount leaves a mark in its own against
-/// being mounted again after a crash; whoever hands `upper` in again says that there was none. To
-/// take a new one is quicker than to clean up, which waits for the disk.
-fn unused_work(work: &Path) -> Result<PathBuf, Failure> {
-    let is_used = |dir: &Path| dir.join("work").symlink_metadata().is_ok();
-    if !is_used(work) {
-        return Ok(work.to_owned());
-    }
-    let mut numbers = 1u32..;
-    let unused = numbers.find_map(|n| Some(work.join(n.to_string())).filter(|dir| !is_used(dir)));
-    let unused = unused.unwrap_or_else(|| work.to_owned());
-    fs::create_dir_all(&unused).map_err(|error| Failure::Other(error.to_string()))?;
-    Ok(unused)
-}
-
 fn clone_flags(namespaces: &[Namespace]) -> CloneFlags {
     namespaces
         .iter()
@@ -447,17 +450,14 @@ fn clone_flags(namespaces: &[Namespace]) -> CloneFlags {
         .collect()
 }
 
-/// Forks. The parent only waits: when it closes the socket, so that the launcher sees the end of
+/// The parent of pid 1 only waits: when it closes the socket, so that the launcher sees the end of
 /// it, every process of the sandbox has ended, since the kernel kills a pid namespace before it
 /// lets anyone know that its pid 1 is dead. The mounts are cleared away when the parent ends.
-fn become_init() -> Result<(), Failure> {
-    if let Some(init) = process::fork()? {
-        let _ = process::wait(init);
-        // By name, since the kernel would do it after the mounts only.
-        let _ = process::close_from(0, false);
-        process::exit_now(0);
-    }
-    process::die_with_parent().map_err(Failure::from)
+fn end_with(init: Pid) -> ! {
+    let _ = process::wait(init);
+    // By name, since the kernel would do it after the mounts only.
+    let _ = process::close_from(0, false);
+    process::exit_now(0)
 }
 
 fn show_device(device: &Path, at: BorrowedFd<'_>) -> Result<(), Failure> {

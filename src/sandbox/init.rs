@@ -3,6 +3,7 @@
 //! It has to do nothing to end everything but end itself: the kernel then kills every process of
 //! the pid namespace, and nothing in there can hide from that.
 
+use std::convert::Infallible;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -27,19 +28,18 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// Bytes a millisecond that processes may touch at most: a few cores faulting huge pages in.
 const FASTEST: u64 = 8 << 20;
 
-/// Forks: the child returns, to become the command; the parent is pid 1 until the end.
+/// Forks: the child becomes the command; the parent is pid 1 until the end. Returns only failures.
 pub(super) fn start_command(
     launcher: BorrowedFd<'_>,
     wall: Duration,
     memory: u64,
-) -> Result<(), Failure> {
+    become_command: &mut dyn FnMut() -> Infallible,
+) -> Result<Infallible, Failure> {
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD); // blocked, like all others
     let children = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .map_err(CallError::new("signalfd", "SIGCHLD"))?;
-    let Some(command) = process::fork()? else {
-        return Ok(());
-    };
+    let command = process::fork_sharing(become_command)?;
     let mut watch = Watch {
         launcher,
         children,
@@ -48,15 +48,17 @@ pub(super) fn start_command(
         wall,
         memory: MemoryWatch::new(memory),
     };
-    let report = loop {
+    loop {
         match watch.turn() {
             Ok(None) => {}
-            Ok(Some(end)) => break Some(watch.report(end)),
-            Err(Gone) => break None,
+            Ok(Some(end)) => {
+                // So that what is reported holds of all, and the launcher may go when it hears it.
+                process::kill_all_others();
+                watch.report(end).send(launcher);
+                break;
+            }
+            Err(Gone) => break,
         }
-    };
-    if let Some(report) = report {
-        report.send(launcher);
     }
     process::exit_now(0)
 }

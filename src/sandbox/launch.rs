@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -15,7 +15,7 @@ use nix::sys::socket::{Shutdown, shutdown};
 use super::error::SandboxError;
 use super::op::Op;
 use super::probe::{self, Host, Rooting};
-use super::spec::{Changes, Limits, SandboxSpec};
+use super::spec::{Changes, Identity, Limits, SandboxSpec};
 use super::streams::{Input, Output, Stdio3};
 use super::wire::{Failure, ROLE, Report};
 use super::{End, Outcome, gate, plan};
@@ -34,7 +34,7 @@ const CHUNK: usize = 64 * 1024;
 pub struct Launcher {
     exe: PathBuf,
     /// Started ahead, for the next sandbox.
-    ahead: Mutex<Option<Running>>,
+    ahead: Mutex<Option<Ahead>>,
     leaving: bool,
 }
 
@@ -55,20 +55,46 @@ impl Launcher {
         }
     }
 
-    /// For a process that ends when its sandbox does: what the kernel does to clear away the
-    /// mounts once every process of a sandbox is dead is not waited for where nothing on the host
-    /// depends on it.
+    /// For a process that ends when its sandbox does. Once the command and whatever it has started
+    /// are dead, it is not waited for that the sandbox's own processes end too and the kernel
+    /// clears its mounts away, where nothing on the host depends on that.
     #[must_use]
     pub fn leaving(mut self) -> Self {
         self.leaving = true;
         self
     }
 
-    /// Starts the process of the next sandbox, so that it is ready once its plan is.
+    /// Starts the process of the next sandbox, so that it is ready once its plan is. If it is not
+    /// needed it ends with this process, or with this launcher.
+    ///
+    /// Started by root, it is root until it hears more. A process that is about to give up being
+    /// root therefore calls [`Launcher::give_up_root`] first; else what was started is not used.
     pub fn start_ahead(&self) -> Result<(), SandboxError> {
         let running = self.start()?;
-        *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
+        *self.ahead() = Some(Ahead {
+            running,
+            is_root: nix::unistd::geteuid().is_root(),
+            become_user: None,
+        });
         Ok(())
+    }
+
+    /// Makes a process that root has started ahead this user, whoever says what afterwards.
+    pub fn give_up_root(&self, identity: Identity) {
+        let mut ahead = self.ahead();
+        if let Some(process) = ahead.as_mut().filter(|ahead| ahead.is_root) {
+            let op = Op::BecomeUser { identity };
+            let message = serde_json::to_vec(&[&op]).expect("an operation is plain data");
+            process.become_user = Some(op);
+            // What has died already is replaced when it is needed.
+            if socket::send(process.running.socket.as_fd(), &message, &[]).is_err() {
+                *ahead = None;
+            }
+        }
+    }
+
+    fn ahead(&self) -> MutexGuard<'_, Option<Ahead>> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs the command of `spec` in its sandbox and waits until nothing of it is left.
@@ -152,35 +178,24 @@ impl Launcher {
 
     fn execute(
         &self,
-        plan: Vec<Op>,
+        mut plan: Vec<Op>,
         limits: Limits,
         input: Input,
         output: &mut Output<'_>,
         interrupt: &Interrupt,
     ) -> Result<Outcome, SandboxError> {
-        let message = serde_json::to_vec(&plan).expect("a plan is plain data");
         let stdio = Stdio3::open(input, output)?;
         let started = Instant::now();
-        let ahead = self
-            .ahead
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let mut running = match ahead {
-            Some(running) => running,
-            None => self.start()?,
-        };
+        let (mut running, told) = self.running(&mut plan)?;
+        let message = serde_json::to_vec(&plan[told..]).expect("a plan is plain data");
         stdio.send(running.socket.as_fd(), &message)?;
         let reader = stdio.into_reader();
-        let (report, stop) = running.follow(reader, output, limits, interrupt);
+        let in_memory = |op: &Op| matches!(op, Op::MountOverlayInMemory { .. });
+        let at_report = self.leaving && reader.is_none() && plan.iter().any(in_memory);
+        let (report, stop) = running.follow(reader, output, limits, interrupt, at_report);
         let wall = started.elapsed();
-        // Every process of the sandbox is dead, and nothing of it is on a disk.
-        let is_over = self.leaving
-            && matches!(report, Ok(Some(_)))
-            && plan
-                .iter()
-                .any(|op| matches!(op, Op::MountOverlayInMemory { .. }));
-        if !is_over {
+        let is_left = at_report && matches!(report, Ok(Some(_)));
+        if !is_left {
             running.wait()?;
         }
         if let Some(Stop::Interrupted(interrupted)) = stop {
@@ -211,6 +226,27 @@ impl Launcher {
                 cpu,
                 peak_memory: Some(peak_memory),
             }),
+        }
+    }
+
+    /// The process that is to execute a plan, and how many of its operations it knows already.
+    fn running(&self, plan: &mut Vec<Op>) -> Result<(Running, usize), SandboxError> {
+        let gives_up_root = matches!(plan.first(), Some(Op::BecomeUser { .. }));
+        match self.ahead().take() {
+            Some(Ahead {
+                running,
+                become_user: Some(op),
+                ..
+            }) if !gives_up_root => {
+                plan.insert(0, op);
+                Ok((running, 1))
+            }
+            Some(Ahead {
+                running,
+                is_root,
+                become_user: None,
+            }) if is_root == gives_up_root => Ok((running, 0)),
+            _ => Ok((self.start()?, 0)),
         }
     }
 
@@ -285,19 +321,30 @@ impl Stop {
 }
 
 #[derive(Debug)]
+struct Ahead {
+    running: Running,
+    /// Whether root has started it.
+    is_root: bool,
+    /// What it was told when that root became someone else.
+    become_user: Option<Op>,
+}
+
+#[derive(Debug)]
 struct Running {
     child: Child,
     socket: OwnedFd,
 }
 
 impl Running {
-    /// Reads what the command prints and what the sandbox reports, until both have ended.
+    /// Reads what the command prints and what the sandbox reports, until both have ended, or only
+    /// until the report.
     fn follow(
         &mut self,
         mut reader: Option<OwnedFd>,
         output: &mut Output<'_>,
         limits: Limits,
         interrupt: &Interrupt,
+        at_report: bool,
     ) -> (Result<Option<Report>, SandboxError>, Option<Stop>) {
         let mut report = None;
         let mut stop = None;
@@ -351,6 +398,9 @@ impl Running {
             match receive(self.socket.as_fd()) {
                 Ok(Some(first)) => {
                     report.get_or_insert(first);
+                    if at_report {
+                        return (Ok(report), stop);
+                    }
                 }
                 Ok(None) => {
                     // Everyone is dead, and cannot write more; whoever else might hold the pipe

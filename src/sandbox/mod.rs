@@ -15,6 +15,7 @@ mod gate;
 mod init;
 mod launch;
 mod op;
+mod overlay;
 mod plan;
 mod probe;
 mod seccomp;

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
+use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
@@ -21,6 +22,40 @@ pub fn fork() -> Result<Option<Pid>, CallError> {
         nix::unistd::ForkResult::Parent { child } => Ok(Some(child)),
         nix::unistd::ForkResult::Child => Ok(None),
     }
+}
+
+/// Starts a child that shares this process's memory, as `vfork(2)` does, and runs `child` on a
+/// stack of its own; this process stands still until the child executes a program or ends. Nothing
+/// is copied, which is most of what a fork costs.
+///
+/// Only for processes with one thread: nobody else sees the memory change meanwhile.
+pub fn fork_sharing(child: &mut dyn FnMut() -> Infallible) -> Result<Pid, CallError> {
+    use nix::sched::{CloneFlags, clone};
+    use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+    const STACK: usize = 8 << 20;
+    const GUARD: usize = 64 << 10; // a multiple of every page size
+    let length = NonZeroUsize::new(STACK).expect("not zero");
+    let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE | MapFlags::MAP_STACK;
+    // SAFETY: a new mapping where the kernel likes, which nothing else refers to.
+    let stack = unsafe { mmap_anonymous(None, length, access, flags) }
+        .map_err(CallError::new("mmap", STACK))?;
+    // SAFETY: the low end of that mapping, which is not used yet.
+    unsafe { mprotect(stack, GUARD, ProtFlags::PROT_NONE) }
+        .map_err(CallError::new("mprotect", GUARD))?;
+    let run = Box::new(|| match child() {});
+    // SAFETY: the part above the guard can be read and written, is zeroed, and is the child's
+    // alone; `child` does not return, and this process does not run before the child has left the
+    // shared memory, so that nothing is seen half-changed.
+    let started = unsafe {
+        let usable = stack.byte_add(GUARD).cast().as_ptr();
+        let usable = std::slice::from_raw_parts_mut(usable, STACK - GUARD);
+        let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
+        clone(run, usable, flags, Some(libc::SIGCHLD))
+    };
+    // SAFETY: the child is gone from this memory, and with it the only user of the stack.
+    let _ = unsafe { munmap(stack, STACK) };
+    started.map_err(CallError::new("clone", "CLONE_VM | CLONE_VFORK"))
 }
 
 /// `_exit(2)`: ends the process without running anything of the parent's that was forked along.
@@ -292,6 +327,18 @@ pub fn wait(child: Pid) -> Result<WaitStatus, CallError> {
         match waitpid(child, None) {
             Err(Errno::EINTR) => {}
             result => return result.map_err(CallError::new("waitpid", child)),
+        }
+    }
+}
+
+/// As pid 1 of a pid namespace: kills every other process in it, and waits until all are dead.
+pub fn kill_all_others() {
+    loop {
+        // ESRCH: there is none. One that forks meanwhile is killed before the fork is done.
+        let _ = nix::sys::signal::kill(Pid::from_raw(-1), nix::sys::signal::Signal::SIGKILL);
+        match waitpid(None, Some(WaitPidFlag::__WALL)) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return,
         }
     }
 }
