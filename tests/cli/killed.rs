@@ -105,7 +105,7 @@ fn a_stack_whose_preparing_was_killed_is_prepared_by_the_next_run() {
         ("configuring the run image", 0),
         ("configuring the run image", 700),
         ("configuring the build image", 0),
-        ("syncing", 0),
+        ("writing to disk", 0),
     ];
     for (said, later) in moments {
         let run = prepare().start();
