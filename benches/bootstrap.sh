@@ -27,6 +27,7 @@ format=null
 if is_root; then format=directory; fi
 peer() {
   mmdebstrap --quiet --variant=custom --format="$format" --include="$include" \
+    --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
     --aptopt='Acquire::Languages "none"' "$suite" "$BENCH_DIR/peer" "$mirror"
 }
 
