@@ -149,7 +149,8 @@ pub struct Sandbox {
     /// Print what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Build even if this very build is in the store already
+    /// Build what is asked for even if this very build is in the store already; what it depends
+    /// on is still taken from there
     #[arg(long)]
     pub rebuild: bool,
     /// Build a second time, elsewhere and with another number of jobs, and compare the bytes

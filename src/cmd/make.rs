@@ -29,8 +29,6 @@ pub(super) struct Manner {
     pub(super) mirrors: Mirrors,
     pub(super) limits: Limits,
     pub(super) jobs: usize,
-    /// Build even what the store has.
-    pub(super) rebuild: bool,
     pub(super) shell_on_failure: bool,
 }
 
@@ -95,14 +93,15 @@ impl Workshop<'_> {
         )
     }
 
-    /// The artifact of a recipe: from the store, or made now.
+    /// The artifact of a recipe: from the store (unless it is to be built again), or made now.
     pub(super) fn make(
         &self,
         recipe: &Recipe,
         made: &[Made],
         codec: Codec,
+        rebuild: bool,
     ) -> Result<Made, Failure> {
-        if !self.manner.rebuild {
+        if !rebuild {
             for plan in self.plans(recipe, made) {
                 if let Some(made) = self.reuse(&plan, codec)? {
                     return Ok(made);
@@ -116,9 +115,7 @@ impl Workshop<'_> {
         let plan = self.plan(recipe, fetched.source, made, self.manner.jobs);
         let key = format!("build-{}", plan.build_id);
         let _held = store.lock(&key, self.session.observer(), interrupt)?;
-        if !self.manner.rebuild
-            && let Some(made) = self.reuse(&plan, codec)?
-        {
+        if !rebuild && let Some(made) = self.reuse(&plan, codec)? {
             return Ok(made);
         }
         let built = self.build(&plan, &fetched.blob, made)?;

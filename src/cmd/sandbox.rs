@@ -34,7 +34,6 @@ pub(super) fn run(global: &Global, args: &Sandbox) -> Result<Done, Failure> {
         mirrors: Mirrors::of(args),
         limits: limits::of(&args.limits),
         jobs: jobs(args.jobs),
-        rebuild: args.rebuild,
         shell_on_failure: args.shell_on_failure,
     };
     if rootfs::prepared(&manifest, host_arch()?, &session.store)?.is_none() {
@@ -85,7 +84,8 @@ fn make_all(
     for recipe in recipes {
         // Dependencies are always kept in one form, so that a record that names their digests
         // does not depend on the form that was asked for.
-        let first = workshop.make(recipe, &made, Codec::Gzip)?;
+        let rebuild = args.rebuild && is_asked_for(recipe, args);
+        let first = workshop.make(recipe, &made, Codec::Gzip, rebuild)?;
         if args.check_reproducible && is_asked_for(recipe, args) {
             reproduce::check(workshop, recipe, &made, &first)?;
         }
