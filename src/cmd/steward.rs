@@ -89,7 +89,7 @@ pub(crate) fn enter(
     let identity = Unprivileged::choose(run_as, store)?;
     identity.own(store)?;
     if output.is_some() {
-        return identity.work_for(&direct).map(Role::Steward);
+        return identity.work_for(&direct, store).map(Role::Steward);
     }
     let Unprivileged { uid, gid } = identity;
     launcher.give_up_root(Identity { uid, gid });
@@ -193,7 +193,7 @@ impl Unprivileged {
     }
 
     /// Runs this very command again as this uid, and is its steward until it ends.
-    fn work_for(self, output: &Direct) -> Result<ExitStatus, StewardError> {
+    fn work_for(self, output: &Direct, store: &Path) -> Result<ExitStatus, StewardError> {
         let interrupt = Interrupt::install().map_err(self.failed("sigaction"))?;
         let (ours, theirs) = socket::pair()
             .map_err(io::Error::other)
@@ -203,6 +203,8 @@ impl Unprivileged {
         let mut worker = Command::new("/proc/self/exe")
             .arg0(format!("{WORKER}{}", theirs.as_raw_fd()))
             .args(std::env::args_os().skip(1))
+            // The worker is not root: it would look for a store of its own.
+            .env("PYBUILD_HOME", store)
             .uid(self.uid)
             .gid(self.gid)
             .spawn()
