@@ -17,6 +17,11 @@ use crate::sandbox::{
 use crate::sys::fs as sysfs;
 use crate::ui::{self, ExitKind, Section};
 
+/// Who the command is.
+const IDENTITY: Identity = Identity::BUILDER;
+/// Which network it sees.
+const NETWORK: Network = Network::None;
+
 /// Runs the command, on this process's own standard streams.
 pub(super) fn run(global: &Global, args: &Run, launcher: &Launcher) -> Result<Done, Failure> {
     let manifest = manifest(&args.stack, &args.sources)?;
@@ -45,9 +50,9 @@ pub(super) fn run(global: &Global, args: &Run, launcher: &Launcher) -> Result<Do
             changes: Changes::Discarded,
         },
         binds: Vec::new(),
-        identity: Identity::BUILDER,
+        identity: IDENTITY,
         privileges: Privileges::Build,
-        network: Network::None,
+        network: NETWORK,
         limits: generous(),
         command: Command {
             argv: args.command.clone(),
@@ -89,7 +94,7 @@ pub(super) fn launcher(args: impl Iterator<Item = OsString>) -> Launcher {
     let launcher = Launcher::default().leaving();
     if is_likely(args) {
         // Where this fails, it fails again when it is needed, and is told.
-        let _ = launcher.start_ahead();
+        let _ = launcher.start_ahead(IDENTITY, NETWORK);
     }
     launcher
 }

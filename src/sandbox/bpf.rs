@@ -63,69 +63,105 @@ pub(super) struct Rule {
 pub(super) fn assemble(mut rules: Vec<Rule>) -> Vec<sock_filter> {
     rules.sort_by_key(|rule| rule.call); // stable: the first stays first
     rules.dedup_by_key(|rule| rule.call);
-    let mut program = vec![
+    let mut program = Vec::with_capacity(4 * rules.len());
+    program.extend([
         load(4), // seccomp_data.arch
         jump(BPF_JEQ, NATIVE, 1, 0),
         give(Verdict::Kill),
         load(0), // seccomp_data.nr
-    ];
+    ]);
     #[cfg(target_arch = "x86_64")]
     program.extend([jump(BPF_JGE, X32_BIT, 0, 1), give(Verdict::Kill)]);
-    program.extend(search(&rules));
+    search(&mut program, &ranges(&rules));
     program
 }
 
-/// A binary search for the rule of the call in the accumulator. Every path ends in a verdict.
-fn search(rules: &[Rule]) -> Vec<sock_filter> {
-    match rules {
-        [] => vec![give(Verdict::Allow)],
-        [rule] => {
-            let mut code = vec![jump(BPF_JEQ, rule.call, 1, 0), give(Verdict::Allow)];
-            code.extend(decide(rule));
-            code
-        }
-        _ => {
-            let (below, above) = rules.split_at(rules.len() / 2);
-            let (left, right) = (search(below), search(above));
-            let mut code = vec![
-                jump(BPF_JGE, above[0].call, 0, 1),
-                // Conditional jumps reach 255 instructions, this one all of them.
-                statement(BPF_JMP | BPF_JA, length(&left)),
-            ];
-            code.extend(left);
-            code.extend(right);
-            code
-        }
-    }
+/// Calls with numbers from `first` up to the next range's, all treated alike.
+struct Range<'r> {
+    first: u32,
+    cases: &'r [Case],
+    otherwise: Verdict,
 }
 
-fn decide(rule: &Rule) -> Vec<sock_filter> {
-    let mut code = Vec::new();
-    for case in &rule.cases {
-        let mut asked: Vec<sock_filter> = vec![give(case.then)];
-        // Backwards, so that each question knows how far it is to the next case.
-        for ask in case.all.iter().rev() {
-            let past = u8::try_from(length(&asked)).expect("a case has a few questions");
-            let mut question = match *ask {
-                Ask::Is(arg, u32::MAX, value) => {
-                    vec![load_argument(arg), jump(BPF_JEQ, value, 0, past)]
-                }
-                Ask::Is(arg, mask, value) => vec![
-                    load_argument(arg),
-                    statement(BPF_ALU | BPF_AND | BPF_K, mask),
-                    jump(BPF_JEQ, value, 0, past),
-                ],
-                Ask::AnyOf(arg, mask) => {
-                    vec![load_argument(arg), jump(BPF_JSET, mask, 0, past)]
-                }
-            };
-            question.append(&mut asked);
-            asked = question;
+/// All call numbers in order: those of rules, and those between them, which are allowed. The fewer
+/// ranges, the sooner the kernel has translated the program, which it does for every sandbox.
+fn ranges(rules: &[Rule]) -> Vec<Range<'_>> {
+    let allowed = |first| Range {
+        first,
+        cases: &[],
+        otherwise: Verdict::Allow,
+    };
+    let mut ranges = Vec::with_capacity(2 * rules.len() + 1);
+    let mut next = 0;
+    for rule in rules {
+        if rule.call > next {
+            ranges.push(allowed(next));
         }
-        code.append(&mut asked);
+        ranges.push(Range {
+            first: rule.call,
+            cases: &rule.cases,
+            otherwise: rule.otherwise,
+        });
+        next = rule.call + 1;
     }
-    code.push(give(rule.otherwise));
-    code
+    ranges.push(allowed(next));
+    ranges.dedup_by(|range, last| {
+        range.otherwise == last.otherwise && range.cases.is_empty() && last.cases.is_empty()
+    });
+    ranges
+}
+
+/// A binary search for the range of the call in the accumulator. Every path ends in a verdict.
+fn search(program: &mut Vec<sock_filter>, ranges: &[Range<'_>]) {
+    if let [range] = ranges {
+        return decide(program, range);
+    }
+    let (below, above) = ranges.split_at(ranges.len() / 2);
+    let first = above[0].first;
+    let at = program.len();
+    program.push(jump(BPF_JGE, first, 0, 0));
+    search(program, below);
+    let past = program.len() - at - 1;
+    if let Ok(past) = u8::try_from(past) {
+        program[at].jt = past;
+    } else {
+        // Conditional jumps reach 255 instructions, this one all of them.
+        let past = u32::try_from(past).expect("programs have at most 4096 instructions");
+        program[at].jf = 1;
+        program.insert(at + 1, statement(BPF_JMP | BPF_JA, past));
+    }
+    search(program, above);
+}
+
+fn decide(program: &mut Vec<sock_filter>, range: &Range<'_>) {
+    for case in range.cases {
+        let length = |asks: &[Ask]| {
+            asks.iter()
+                .map(|ask| question(*ask, 0).count())
+                .sum::<usize>()
+        };
+        for (n, ask) in case.all.iter().enumerate() {
+            // If the answer is no: past the other questions and the verdict.
+            let past = length(&case.all[n + 1..]) + 1;
+            let past = u8::try_from(past).expect("a case has a few questions");
+            program.extend(question(*ask, past));
+        }
+        program.push(give(case.then));
+    }
+    program.push(give(range.otherwise));
+}
+
+/// The instructions that go on with the next if the answer is yes, else skip `past` more.
+fn question(ask: Ask, past: u8) -> impl Iterator<Item = sock_filter> {
+    let (arg, mask, test) = match ask {
+        Ask::Is(arg, u32::MAX, value) => (arg, None, jump(BPF_JEQ, value, 0, past)),
+        Ask::Is(arg, mask, value) => (arg, Some(mask), jump(BPF_JEQ, value, 0, past)),
+        Ask::AnyOf(arg, mask) => (arg, None, jump(BPF_JSET, mask, 0, past)),
+    };
+    let masked = mask.map(|mask| statement(BPF_ALU | BPF_AND | BPF_K, mask));
+    [Some(load_argument(arg)), masked, Some(test)]
+        .into_iter()
+        .flatten()
 }
 
 fn give(verdict: Verdict) -> sock_filter {
@@ -163,10 +199,6 @@ fn jump(test: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
         jf,
         ..statement(BPF_JMP | test | BPF_K, k)
     }
-}
-
-fn length(code: &[sock_filter]) -> u32 {
-    u32::try_from(code.len()).expect("programs have at most 4096 instructions")
 }
 
 #[cfg(test)]
@@ -218,6 +250,48 @@ pub(in crate::sandbox) mod machine {
             libc::SECCOMP_RET_ERRNO => Verdict::Errno(data),
             libc::SECCOMP_RET_KILL_PROCESS => Verdict::Kill,
             other => panic!("an action that no filter here gives: {other:#x}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Verdict::{Allow, Errno, Kill};
+
+    /// What the rules say, one after the other, is what the search finds.
+    #[test]
+    fn the_search_finds_each_rule() {
+        let kill = |call| Rule {
+            call,
+            cases: Vec::new(),
+            otherwise: Kill,
+        };
+        let asks = |call| Rule {
+            call,
+            cases: vec![Case {
+                all: vec![Ask::AnyOf(0, 1)],
+                then: Errno(call.cast_signed()),
+            }],
+            otherwise: Allow,
+        };
+        // Neighbours alike and unlike, gaps of one and many, the first number, and so many that
+        // some jumps are long.
+        let mut rules: Vec<Rule> = [0, 1, 2, 4, 5, 7].map(kill).into();
+        rules.extend([3, 6, 9].map(asks));
+        rules.extend((20..400).filter(|call| call % 3 != 0).map(asks));
+        rules.extend([5, 900].map(kill));
+        let program = assemble(rules.clone());
+        for call in 0..1000 {
+            for arg in [0, 1] {
+                let rule = rules.iter().find(|rule| rule.call == call);
+                let expected = rule.map_or(Allow, |rule| match &rule.cases[..] {
+                    [case] if arg == 1 => case.then,
+                    _ => rule.otherwise,
+                });
+                let found = machine::run(&program, NATIVE, call, &[arg]);
+                assert_eq!(found, expected, "{call}({arg})");
+            }
         }
     }
 }

@@ -34,6 +34,15 @@ pub fn become_child_if_asked() {
     }
 }
 
+/// Be a sandbox's child, in a process that was forked for it; `socket` leads to the launcher.
+pub(super) fn become_child(socket: &OwnedFd) -> ! {
+    // What this process was started with is not for those inside to read.
+    if process::install_fd(socket.as_fd(), 0).is_ok() && process::rename(ROLE).is_ok() {
+        process::exit_now(run());
+    }
+    process::exit_now(127) // the launcher sees that nothing was said
+}
+
 /// Receives the plan and executes it. What it returns is seen by nobody: all that is to be known
 /// is reported by the socket.
 fn run() -> i32 {

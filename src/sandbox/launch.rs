@@ -1,33 +1,24 @@
-//! The launcher's side: starts the sandbox's own process, hands it the plan, reads what it says.
+//! The launcher's side: plans, starts the sandbox's own process, hands it the plan, judges how it
+//! ended.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{Shutdown, shutdown};
 
 use super::error::SandboxError;
 use super::op::Op;
+use super::plan::namespaces;
 use super::probe::{self, Host, Rooting};
-use super::spec::{Changes, Identity, Limits, SandboxSpec};
+use super::running::{PATIENCE, Running, Stop};
+use super::spec::{Changes, Identity, Limits, Network, SandboxSpec};
 use super::streams::{Input, Output, Stdio3};
-use super::wire::{Failure, ROLE, Report};
+use super::wire::{Failure, Report};
 use super::{End, Outcome, gate, plan};
 use crate::sys::call::CallError;
-use crate::sys::interrupt::{Interrupt, Interrupted};
+use crate::sys::interrupt::Interrupt;
 use crate::sys::socket;
-
-/// How long a sandbox may take to end once it was told to, before its processes are killed one
-/// after the other.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How much output is read at once: what a pipe holds.
-const CHUNK: usize = 64 * 1024;
 
 /// Starts sandboxes, by an executable that calls [`super::become_child_if_asked`] first.
 #[derive(Debug)]
@@ -64,18 +55,30 @@ impl Launcher {
         self
     }
 
-    /// Starts the process of the next sandbox, so that it is ready once its plan is. If it is not
-    /// needed it ends with this process, or with this launcher.
+    /// Starts the process of the next sandbox, and has it make the namespaces, so that it is ready
+    /// once the rest of its plan is. If it is not needed, or turns out to have made what the plan
+    /// does not want, it ends with this process, or with this launcher.
     ///
-    /// Started by root, it is root until it hears more. A process that is about to give up being
-    /// root therefore calls [`Launcher::give_up_root`] first; else what was started is not used.
-    pub fn start_ahead(&self) -> Result<(), SandboxError> {
-        let running = self.start()?;
-        *self.ahead() = Some(Ahead {
+    /// It is soonest ready if this is called while this process still has one thread. Started by
+    /// root, it is root until it hears more. A process that is about to give up being root
+    /// therefore calls [`Launcher::give_up_root`] first; else what was started is not used.
+    pub fn start_ahead(&self, inside: Identity, network: Network) -> Result<(), SandboxError> {
+        let running = match Running::fork()? {
+            Some(running) => running,
+            None => Running::start(&self.exe)?,
+        };
+        let is_root = nix::unistd::geteuid().is_root();
+        let mut ahead = Ahead {
             running,
-            is_root: nix::unistd::geteuid().is_root(),
-            become_user: None,
-        });
+            is_root,
+            told: Vec::new(),
+            inside,
+            network,
+        };
+        if !is_root {
+            ahead.tell(Vec::new(), probe::this_process())?;
+        }
+        *self.ahead() = Some(ahead);
         Ok(())
     }
 
@@ -83,11 +86,9 @@ impl Launcher {
     pub fn give_up_root(&self, identity: Identity) {
         let mut ahead = self.ahead();
         if let Some(process) = ahead.as_mut().filter(|ahead| ahead.is_root) {
-            let op = Op::BecomeUser { identity };
-            let message = serde_json::to_vec(&[&op]).expect("an operation is plain data");
-            process.become_user = Some(op);
             // What has died already is replaced when it is needed.
-            if socket::send(process.running.socket.as_fd(), &message, &[]).is_err() {
+            let ops = vec![Op::BecomeUser { identity }];
+            if process.tell(ops, identity).is_err() {
                 *ahead = None;
             }
         }
@@ -188,7 +189,7 @@ impl Launcher {
         let started = Instant::now();
         let (mut running, told) = self.running(&mut plan)?;
         let message = serde_json::to_vec(&plan[told..]).expect("a plan is plain data");
-        stdio.send(running.socket.as_fd(), &message)?;
+        stdio.send(running.socket(), &message)?;
         let reader = stdio.into_reader();
         let in_memory = |op: &Op| matches!(op, Op::MountOverlayInMemory { .. });
         let at_report = self.leaving && reader.is_none() && plan.iter().any(in_memory);
@@ -231,42 +232,32 @@ impl Launcher {
 
     /// The process that is to execute a plan, and how many of its operations it knows already.
     fn running(&self, plan: &mut Vec<Op>) -> Result<(Running, usize), SandboxError> {
-        let gives_up_root = matches!(plan.first(), Some(Op::BecomeUser { .. }));
         match self.ahead().take() {
             Some(Ahead {
                 running,
-                become_user: Some(op),
-                ..
-            }) if !gives_up_root => {
-                plan.insert(0, op);
-                Ok((running, 1))
-            }
-            Some(Ahead {
-                running,
                 is_root,
-                become_user: None,
-            }) if is_root == gives_up_root => Ok((running, 0)),
-            _ => Ok((self.start()?, 0)),
+                told,
+                ..
+            }) if is_followed(&told, is_root, plan) => Ok((running, told.len())),
+            _ => Ok((Running::start(&self.exe)?, 0)),
         }
     }
+}
 
-    /// Without a `pre_exec`, so that the standard library takes `posix_spawn`, which does not copy
-    /// this process's page tables, and runs nothing of ours in a copy of a threaded process.
-    fn start(&self) -> Result<Running, SandboxError> {
-        let (ours, theirs) = socket::pair()?;
-        let child = Command::new(&self.exe)
-            .arg0(ROLE)
-            .env_clear()
-            .stdin(Stdio::from(theirs))
-            .spawn()
-            .map_err(|source| SandboxError::Start {
-                exe: self.exe.clone(),
-                source,
-            })?;
-        Ok(Running {
-            child,
-            socket: ours,
-        })
+/// Whether a plan goes on from what a process started ahead was told. If that process was root and
+/// is no longer, it has done one thing more than a plan asks that was made by who is not: this is
+/// put before the plan.
+fn is_followed(told: &[Op], by_root: bool, plan: &mut Vec<Op>) -> bool {
+    let gives_up_root = matches!(plan.first(), Some(Op::BecomeUser { .. }));
+    if told.is_empty() {
+        return by_root == gives_up_root;
+    }
+    match told {
+        [first @ Op::BecomeUser { .. }, rest @ ..] if !gives_up_root && plan.starts_with(rest) => {
+            plan.insert(0, first.clone());
+            true
+        }
+        told => plan.starts_with(told),
     }
 }
 
@@ -302,192 +293,78 @@ fn failed(mut plan: Vec<Op>, step: usize, failure: Failure) -> SandboxError {
     SandboxError::Setup { step, failure }
 }
 
-/// Why the launcher ended the sandbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stop {
-    Interrupted(Interrupted),
-    TooMuchOutput,
-    /// pid 1 keeps the time, but only once there is one that watches.
-    TimedOut,
-}
-
-impl Stop {
-    fn end(self) -> End {
-        match self {
-            Self::TooMuchOutput => End::TooMuchOutput,
-            Self::Interrupted(_) | Self::TimedOut => End::TimedOut,
-        }
-    }
-}
-
 #[derive(Debug)]
 struct Ahead {
     running: Running,
     /// Whether root has started it.
     is_root: bool,
-    /// What it was told when that root became someone else.
-    become_user: Option<Op>,
+    /// The beginning of every plan that it can be used for.
+    told: Vec<Op>,
+    inside: Identity,
+    network: Network,
 }
 
-#[derive(Debug)]
-struct Running {
-    child: Child,
-    socket: OwnedFd,
-}
-
-impl Running {
-    /// Reads what the command prints and what the sandbox reports, until both have ended, or only
-    /// until the report.
-    fn follow(
-        &mut self,
-        mut reader: Option<OwnedFd>,
-        output: &mut Output<'_>,
-        limits: Limits,
-        interrupt: &Interrupt,
-        at_report: bool,
-    ) -> (Result<Option<Report>, SandboxError>, Option<Stop>) {
-        let mut report = None;
-        let mut stop = None;
-        let mut told: Option<Instant> = None;
-        let mut left = limits.output;
-        let overdue = Instant::now().checked_add(limits.wall.saturating_add(PATIENCE));
-        let mut buffer = vec![0; if reader.is_some() { CHUNK } else { 0 }];
-        loop {
-            let next = told.map_or(overdue, |told| Some(told + PATIENCE));
-            let ready = self.poll(reader.as_ref(), interrupt, told.is_some(), next);
-            if ready.output
-                && let Some(fd) = &reader
-            {
-                match nix::unistd::read(fd, &mut buffer) {
-                    Ok(0) => reader = None,
-                    Ok(count) => {
-                        let taken = count.min(usize::try_from(left).unwrap_or(usize::MAX));
-                        if stop.is_none()
-                            && let Output::Lines(take) = output
-                        {
-                            take(&buffer[..taken]);
-                        }
-                        left -= taken as u64;
-                        if taken < count && stop.is_none() {
-                            stop = Some(Stop::TooMuchOutput);
-                        }
-                    }
-                    Err(Errno::EINTR) => {}
-                    Err(_) => reader = None,
-                }
-            }
-            if stop.is_none()
-                && let Some(signal) = interrupt.raised()
-            {
-                stop = Some(Stop::Interrupted(Interrupted(signal)));
-            }
-            if stop.is_none() && overdue.is_some_and(|overdue| Instant::now() > overdue) {
-                stop = Some(Stop::TimedOut);
-            }
-            if stop.is_some() && told.is_none() {
-                self.end();
-                told = Some(Instant::now());
-            }
-            if told.is_some_and(|told| told.elapsed() > PATIENCE) {
-                let _ = self.child.kill(); // and with it, by their parent-death signals, the rest
-                told = Some(Instant::now());
-            }
-            if !ready.report {
-                continue;
-            }
-            match receive(self.socket.as_fd()) {
-                Ok(Some(first)) => {
-                    report.get_or_insert(first);
-                    if at_report {
-                        return (Ok(report), stop);
-                    }
-                }
-                Ok(None) => {
-                    // Everyone is dead, and cannot write more; whoever else might hold the pipe
-                    // is not waited for.
-                    if let Some(fd) = reader {
-                        drain(&fd, &mut buffer, left, output, stop.is_none());
-                    }
-                    return (Ok(report), stop);
-                }
-                Err(error) => return (Err(error), stop),
-            }
-        }
-    }
-
-    /// Sleeps until something is to be read, the work should stop, or it is time to look again.
-    fn poll(
-        &self,
-        reader: Option<&OwnedFd>,
-        interrupt: &Interrupt,
-        is_told: bool,
-        next: Option<Instant>,
-    ) -> Ready {
-        // Once the sandbox was told to end, the wish to stop is known and would only keep poll
-        // from sleeping.
-        let wish = if is_told {
-            PollFlags::empty()
-        } else {
-            PollFlags::POLLIN
-        };
-        let patience = next.map_or(PollTimeout::NONE, |next| {
-            let left = next.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
-        });
-        let mut fds = vec![
-            PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
-            PollFd::new(interrupt.fd(), wish),
-        ];
-        if let Some(reader) = reader {
-            fds.push(PollFd::new(reader.as_fd(), PollFlags::POLLIN));
-        }
-        // EINTR is a signal's doing, and then `interrupt` tells.
-        let _ = poll(&mut fds, patience);
-        let is_ready = |fd: Option<&PollFd<'_>>| fd.and_then(PollFd::any).unwrap_or(false);
-        Ready {
-            report: is_ready(fds.first()),
-            output: is_ready(fds.get(2)),
-        }
-    }
-
-    /// Tells pid 1 to end everything.
-    fn end(&self) {
-        // It fails only if the other side is gone, which is what is wanted.
-        let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Write);
-    }
-
-    fn wait(&mut self) -> Result<std::process::ExitStatus, SandboxError> {
-        self.child
-            .wait()
-            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
-            .map_err(|errno| CallError::new("waitpid", self.child.id())(errno).into())
+impl Ahead {
+    /// Tells it to make the namespaces, after `ops`, as which it is this user.
+    fn tell(&mut self, mut ops: Vec<Op>, outside: Identity) -> Result<(), SandboxError> {
+        let cgroup = probe::has_cgroup_namespaces();
+        ops.extend(namespaces(self.inside, outside, self.network, cgroup));
+        let message = serde_json::to_vec(&ops).expect("operations are plain data");
+        socket::send(self.running.socket(), &message, &[])?;
+        self.told = ops;
+        Ok(())
     }
 }
 
-struct Ready {
-    report: bool,
-    output: bool,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn receive(socket: BorrowedFd<'_>) -> Result<Option<Report>, SandboxError> {
-    let Some((message, _)) = socket::receive(socket)? else {
-        return Ok(None);
+    const NOBODY: Identity = Identity {
+        uid: 65534,
+        gid: 65534,
     };
-    serde_json::from_slice(&message)
-        .map(Some)
-        .map_err(|_| CallError::new("recvmsg", message.len())(Errno::EPROTO).into())
-}
 
-/// Reads what is still in the pipe, without waiting for more.
-fn drain(fd: &OwnedFd, buffer: &mut [u8], mut left: u64, output: &mut Output<'_>, wanted: bool) {
-    if !wanted || fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).is_err() {
-        return;
+    fn beginning(outside: Identity, network: Network) -> Vec<Op> {
+        namespaces(Identity::BUILDER, outside, network, true)
     }
-    while let Ok(count @ 1..) = nix::unistd::read(fd, buffer) {
-        let taken = count.min(usize::try_from(left).unwrap_or(usize::MAX));
-        if let Output::Lines(take) = output {
-            take(&buffer[..taken]);
+
+    #[test]
+    fn what_was_started_ahead_is_used_for_plans_that_go_on_from_it() {
+        let user = Op::BecomeUser { identity: NOBODY };
+        let mine = beginning(NOBODY, Network::None);
+        let by_user = [mine.clone(), vec![Op::BecomeInit]].concat();
+        let by_root = [vec![user.clone()], by_user.clone()].concat();
+        let told_by_root = [vec![user], mine.clone()].concat();
+        let other = beginning(NOBODY, Network::Host);
+        // (started by root, what it was told, the plan, how many operations come before the plan's)
+        let table = [
+            ("a user's", false, mine.clone(), &by_user, Some(0)),
+            (
+                "root's that is a user now",
+                true,
+                told_by_root.clone(),
+                &by_user,
+                Some(1),
+            ),
+            ("root's that told it", true, told_by_root, &by_root, Some(0)),
+            (
+                "root's that said nothing",
+                true,
+                Vec::new(),
+                &by_root,
+                Some(0),
+            ),
+            ("root's, for a user", true, Vec::new(), &by_user, None),
+            ("another network", false, other, &by_user, None),
+            ("a user's, for root", false, mine, &by_root, None),
+        ];
+        for (what, is_root, told, plan, used) in table {
+            let mut made = plan.clone();
+            let followed = is_followed(&told, is_root, &mut made);
+            assert_eq!(followed, used.is_some(), "{what}");
+            assert_eq!(made.len() - plan.len(), used.unwrap_or(0), "{what}");
+            assert!(!followed || made.starts_with(&told), "{what}");
         }
-        left -= taken as u64;
     }
 }

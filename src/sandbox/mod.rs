@@ -1,7 +1,7 @@
 //! The sandbox: what a build may see and do, as data; then as operations; then as deeds.
 //!
 //! [`SandboxSpec`] says what is wanted, [`plan()`] which operations make it true on a [`Host`], and
-//! [`run`] executes them: the launcher starts this executable again, which receives the plan by a
+//! [`Launcher`] has them executed: it starts this executable again, which receives the plan by a
 //! socket and turns step by step into pid 1 of the sandbox and the command in it.
 
 mod bpf;
@@ -18,6 +18,7 @@ mod op;
 mod overlay;
 mod plan;
 mod probe;
+mod running;
 mod seccomp;
 pub mod spec;
 mod streams;

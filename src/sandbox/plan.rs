@@ -133,9 +133,20 @@ fn plan_namespaces(
     if host.is_root() {
         ops.push(Op::BecomeUser { identity: outside });
     }
-    ops.push(Op::TieToLauncher {
-        oom_score: OOM_SCORE,
-    });
+    let cgroup = host.has_cgroup_namespaces();
+    ops.extend(namespaces(inside, outside, network, cgroup));
+    ops.push(Op::BecomeInit);
+    Ok(())
+}
+
+/// The first steps of every plan, which ask nothing of the rest: from an ordinary user's process to
+/// one in namespaces of its own.
+pub(super) fn namespaces(
+    inside: Identity,
+    outside: Identity,
+    network: Network,
+    cgroup: bool,
+) -> Vec<Op> {
     let mut namespaces = vec![
         Namespace::User,
         Namespace::Mount,
@@ -143,22 +154,26 @@ fn plan_namespaces(
         Namespace::Ipc,
         Namespace::Uts,
     ];
-    if host.has_cgroup_namespaces() {
+    if cgroup {
         namespaces.push(Namespace::Cgroup);
     }
     if network == Network::None {
         namespaces.push(Namespace::Network);
     }
-    ops.push(Op::Unshare { namespaces });
-    ops.push(Op::MapIdentity { inside, outside });
-    ops.push(Op::SetHostname {
-        name: HOSTNAME.to_owned(),
-    });
+    let mut ops = vec![
+        Op::TieToLauncher {
+            oom_score: OOM_SCORE,
+        },
+        Op::Unshare { namespaces },
+        Op::MapIdentity { inside, outside },
+        Op::SetHostname {
+            name: HOSTNAME.to_owned(),
+        },
+    ];
     if network == Network::None {
         ops.push(Op::RaiseLoopback);
     }
-    ops.push(Op::BecomeInit);
-    Ok(())
+    ops
 }
 
 fn plan_root(root: &Root, size: u64, host: &Host) -> Result<Op, PlanError> {

@@ -24,6 +24,42 @@ pub fn fork() -> Result<Option<Pid>, CallError> {
     }
 }
 
+/// How many threads this process has, if that can be told.
+pub fn threads() -> Option<u64> {
+    // The kernel counts them like directories, whose links they are.
+    let tasks = std::fs::metadata("/proc/self/task").ok()?;
+    std::os::unix::fs::MetadataExt::nlink(&tasks).checked_sub(2)
+}
+
+/// Writes another name over the arguments that this process was started with, for all who look
+/// into `/proc/PID/cmdline`, which no right keeps anyone from. Nobody in this process may ask for
+/// its arguments afterwards.
+pub fn rename(name: &str) -> Result<(), CallError> {
+    let (start, end) =
+        arguments().ok_or_else(|| CallError::new("read", "/proc/self/stat")(Errno::EBADMSG))?;
+    let length = end - start;
+    let name = &name.as_bytes()[..name.len().min(length.saturating_sub(1))];
+    let at = std::ptr::with_exposed_provenance_mut::<u8>(start);
+    // SAFETY: proc_pid_stat(5) says that the arguments are there, which the kernel has put on this
+    // process's own stack, to be written to; both parts are within them.
+    unsafe {
+        std::ptr::copy_nonoverlapping(name.as_ptr(), at, name.len());
+        std::ptr::write_bytes(at.add(name.len()), 0, length - name.len());
+    }
+    Ok(())
+}
+
+/// Where this process's arguments begin and end: `arg_start` and `arg_end` of `proc_pid_stat(5)`.
+fn arguments() -> Option<(usize, usize)> {
+    let line = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // After the name, which may hold anything, the third field is the first.
+    let (_, fields) = line.rsplit_once(") ")?;
+    let mut fields = fields.split_ascii_whitespace().skip(48 - 3);
+    let start = fields.next()?.parse().ok()?;
+    let end = fields.next()?.parse().ok()?;
+    (start != 0 && start <= end).then_some((start, end))
+}
+
 /// Starts a child that shares this process's memory, as `vfork(2)` does, and runs `child` on a
 /// stack of its own; this process stands still until the child executes a program or ends. Nothing
 /// is copied, which is most of what a fork costs.
@@ -327,6 +363,21 @@ pub fn wait(child: Pid) -> Result<WaitStatus, CallError> {
         match waitpid(child, None) {
             Err(Errno::EINTR) => {}
             result => return result.map_err(CallError::new("waitpid", child)),
+        }
+    }
+}
+
+/// The same, with what is known of its end.
+pub fn wait_status(child: Pid) -> Result<std::process::ExitStatus, CallError> {
+    use std::os::unix::process::ExitStatusExt;
+    let mut status = 0;
+    loop {
+        // SAFETY: the kernel writes one integer, which is there.
+        let result = unsafe { libc::waitpid(child.as_raw(), &raw mut status, 0) };
+        match Errno::result(result) {
+            Ok(_) => return Ok(std::process::ExitStatus::from_raw(status)),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(CallError::new("waitpid", child)(errno)),
         }
     }
 }

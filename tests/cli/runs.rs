@@ -43,6 +43,17 @@ fn the_end_of_a_command_is_passed_on() {
     case.is_clean();
 }
 
+/// Its process was forked with the arguments and the environment of the program.
+#[test]
+fn nothing_inside_says_how_the_program_was_started() {
+    let Some(case) = Case::new() else { return };
+    let script = "cat /proc/1/cmdline | tr '\\0' ' '; cat /proc/1/environ 2>/dev/null";
+    let run = case.pybuild().env("CANARY", "of the host");
+    let run = run.args(["run", STACK, "--", "sh", "-c", script]);
+    let ran = run.run();
+    assert_eq!(ran.out.trim_end(), "pybuild-sandbox", "{}", ran.err);
+}
+
 #[test]
 fn standard_input_is_the_commands() {
     let Some(case) = Case::new() else { return };
