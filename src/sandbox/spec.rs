@@ -118,8 +118,7 @@ pub enum Network {
 pub struct Limits {
     /// Wall-clock time.
     pub wall: Duration,
-    /// Memory of all processes together, in bytes: a delegated cgroup's limit where there is one,
-    /// else watched by the sandbox's pid 1.
+    /// Memory of all processes together, in bytes, watched by the sandbox's pid 1.
     pub memory: u64,
     /// Processes and threads at once.
     pub processes: u64,
