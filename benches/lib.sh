@@ -88,7 +88,7 @@ plain() {
     shift
     mount --rbind /proc "$root/proc"
     mount --rbind /dev "$root/dev"
-    [ ! -d "$root/overhead" ] || mount -t tmpfs tmpfs "$root/overhead"
+    mount -t tmpfs tmpfs "$root/tmp"
     exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/ LC_ALL=C.UTF-8 \
       chroot "$root" "$@"' sh "$root" "$@"
 }

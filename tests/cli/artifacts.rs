@@ -1,13 +1,14 @@
 //! What a build delivers, and what a second one does.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::process::Command;
 
 use nix::unistd::geteuid;
 
 use crate::formula::{Formula, digest, tarball};
-use crate::kit::{Case, STACK, files_below, names};
+use crate::kit::{Case, STACK, files_below, is_root, names};
+use crate::program::wrapped;
 
 /// Runs a program of the host's for what it prints.
 fn host(program: &str, args: &[&str], dir: &std::path::Path) -> String {
@@ -52,6 +53,45 @@ fn an_artifact_is_a_tarball_a_checksum_and_a_record() {
         assert_eq!(found.uid(), geteuid().as_raw(), "{name}");
         assert_eq!(found.mode() & 0o777, 0o644, "{name}");
     }
+    case.is_clean();
+}
+
+/// As the README's first command has it: nothing says where the store is.
+#[test]
+fn without_a_word_the_store_is_where_the_manual_says() {
+    let Some(case) = Case::new() else { return };
+    let home = case.at("home");
+    fs::create_dir_all(home.join(".cache")).expect("mkdir");
+    let started = if is_root() {
+        // The host's own store stays as it is: the test's is shown in its place.
+        let script = "store=$1; shift
+            mount -t tmpfs tmpfs /var/cache
+            mkdir /var/cache/pybuild
+            mount --bind \"$store\" /var/cache/pybuild
+            exec \"$@\"";
+        let store = case.store();
+        let store = store.to_str().expect("ASCII");
+        wrapped(
+            &["unshare", "--mount", "sh", "-euc", script, "sh", store],
+            &home,
+        )
+    } else {
+        symlink(case.store(), home.join(".cache/pybuild")).expect("symlink");
+        wrapped::<&str>(&[], &home)
+    };
+    let formula = Formula::hello();
+    let run = formula.build_by(&case, started.without("PYBUILD_HOME"));
+    run.run().succeeds();
+    assert_eq!(names(&case.store().join("artifacts")).len(), 1);
+    assert!(tarball(&case).exists());
+    assert_eq!(
+        files_below(&home),
+        if is_root() {
+            vec![]
+        } else {
+            vec![".cache/pybuild"]
+        }
+    );
     case.is_clean();
 }
 

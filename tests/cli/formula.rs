@@ -109,8 +109,13 @@ urls = ["http://127.0.0.1:1/upstream/hello-{{version}}.tar.gz"]
 
     /// The run that builds it.
     pub(crate) fn build(&self, case: &Case) -> Pybuild {
+        self.build_by(case, case.pybuild())
+    }
+
+    /// The same, started in another way.
+    pub(crate) fn build_by(&self, case: &Case, pybuild: Pybuild) -> Pybuild {
         let formulae = self.write(&case.at(""));
-        case.pybuild()
+        pybuild
             .args(["sandbox", STACK, "hello-1.0", "--formulae"])
             .args([formulae.as_path(), "--source-mirror".as_ref()])
             .args([

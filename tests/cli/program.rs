@@ -67,6 +67,12 @@ impl Pybuild {
         self
     }
 
+    /// Without a variable that it would otherwise have.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
     pub(crate) fn cwd(mut self, dir: &Path) -> Self {
         self.command.current_dir(dir);
         self
