@@ -268,6 +268,19 @@ fn what_cannot_change_the_artifact_leaves_the_id() {
 }
 
 #[test]
+fn a_version_of_a_dependency_is_the_one_that_it_is_built_with() {
+    let with = |arg: &str| {
+        let mut given = Given::new();
+        given.edit("thing.toml", "\"{modules}\"", arg);
+        given.edit("thing.toml", "-O2", arg.trim_matches('"'));
+        given.plan()
+    };
+    let plan = with("\"{deps.other.version}\"");
+    assert_eq!(plan.checks[0].argv, ["/opt/thing/bin/thing", "1.0"]);
+    assert_eq!(plan, with("\"1.0\""));
+}
+
+#[test]
 fn a_flavour_that_is_built_alike_still_has_its_own_id() {
     let mut given = Given::new();
     given.edit("thing.toml", ", only = \"tree\"", "");

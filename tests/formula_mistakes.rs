@@ -161,6 +161,9 @@ mistakes! {
     brace_alone: "thing.toml" "-j{jobs}" => "-j{jobs";
     list_inside_a_text: "thing.toml" "\"{configure}\"" => "\"--x={configure}\"";
     placeholder_that_is_no_dependency: "thing.toml" "{deps.other}" => "{deps.othr}";
+    version_of_no_dependency: "thing.toml" "\"--version\"" => "\"{deps.othr.version}\"";
+    dependency_without_that_word: "thing.toml" "{deps.other}" => "{deps.other.versoin}";
+    version_of_a_dependency_in_the_prefix: "thing.toml" "lib/*.la" => "lib/{deps.other.version}/*.la";
     placeholder_not_known_yet: "thing.toml" "lib/*.la" => "{arch}/*.la";
     placeholder_not_known_any_more: "thing.toml" "{prefix}/bin/thing" => "{source}/thing";
     helper_file_missing: "thing.toml" "{files}/generate.sh" => "{files}/generat.sh";

@@ -201,8 +201,8 @@ fn fill(
         profile,
         prefix,
         released,
-        sources: _,      // one of them is `source`
-        dependencies: _, // are `dependencies`
+        sources: _, // one of them is `source`
+        dependencies: references,
         patches,
         files,
         env,
@@ -220,6 +220,7 @@ fn fill(
         source: &places.source,
         files: &places.files,
         dependencies: &places.dependencies,
+        references,
         version: reference.version(),
         stack: &platform.stack,
         arch: platform.arch,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::model::{Arch, FormulaName, GuestPath, StackName, Version, nearest};
+use crate::model::{Arch, FormulaName, FormulaRef, GuestPath, StackName, Version, nearest};
 
 use super::error::did_you_mean;
 
@@ -22,6 +22,9 @@ pub enum Placeholder {
     Version(Option<usize>),
     /// `{deps.NAME}`: where a dependency is unpacked.
     Dependency(FormulaName),
+    /// `{deps.NAME.version}`: which version of a dependency it is. So a dependency whose own name
+    /// ends in `.version` cannot be meant by `{deps.NAME}`.
+    DependencyVersion(FormulaName),
     /// `{stack}`: the stack built for.
     Stack,
     /// `{arch}`: the architecture built for.
@@ -74,6 +77,8 @@ pub struct Values<'a> {
     pub files: &'a GuestPath,
     /// Below it, each dependency under its name.
     pub dependencies: &'a GuestPath,
+    /// The dependencies, each once.
+    pub references: &'a [FormulaRef],
     /// The version.
     pub version: &'a Version,
     /// The stack.
@@ -125,7 +130,7 @@ impl Template {
         Self(vec![Piece::Text(text.to_owned())])
     }
 
-    /// The string with everything filled in.
+    /// The string with everything filled in. `values` are of the formula that the string is of.
     pub fn fill(&self, values: &Values<'_>) -> String {
         let value = |placeholder: &Placeholder| match placeholder {
             Placeholder::Prefix => values.prefix.to_string(),
@@ -135,6 +140,7 @@ impl Template {
             Placeholder::Version(None) => values.version.to_string(),
             Placeholder::Version(Some(count)) => values.version.prefix(*count),
             Placeholder::Dependency(name) => format!("{}/{name}", values.dependencies),
+            Placeholder::DependencyVersion(name) => values.dependency_version(name).to_string(),
             Placeholder::Stack => values.stack.to_string(),
             Placeholder::Arch => values.arch.to_string(),
         };
@@ -176,6 +182,14 @@ impl Template {
             .map(|text| text.split(|c| !is_path(c)).next().unwrap_or(text))
             .filter(|path| !path.is_empty())
             .collect()
+    }
+}
+
+impl Values<'_> {
+    fn dependency_version(&self, name: &FormulaName) -> &Version {
+        let found = self.references.iter().find(|r| r.name() == name);
+        let found = found.expect("a formula is checked to name no other than its dependencies");
+        found.version()
     }
 }
 
@@ -230,6 +244,7 @@ impl fmt::Display for Placeholder {
             Self::Version(None) => f.write_str("{version}"),
             Self::Version(Some(count)) => write!(f, "{{version.{count}}}"),
             Self::Dependency(name) => write!(f, "{{deps.{name}}}"),
+            Self::DependencyVersion(name) => write!(f, "{{deps.{name}.version}}"),
             Self::Stack => f.write_str("{stack}"),
             Self::Arch => f.write_str("{arch}"),
         }
@@ -248,10 +263,14 @@ fn placeholder(name: &str, at: Range<usize>) -> Result<Placeholder, Wrong> {
         "stack",
         "arch",
     ];
-    if let Some(dependency) = name.strip_prefix("deps.")
-        && let Ok(dependency) = dependency.parse()
-    {
-        return Ok(Placeholder::Dependency(dependency));
+    if let Some(dependency) = name.strip_prefix("deps.") {
+        let version = dependency.strip_suffix(".version");
+        if let Some(Ok(dependency)) = version.map(str::parse) {
+            return Ok(Placeholder::DependencyVersion(dependency));
+        }
+        if let Ok(dependency) = dependency.parse() {
+            return Ok(Placeholder::Dependency(dependency));
+        }
     }
     Ok(match name {
         "prefix" => Placeholder::Prefix,
@@ -275,7 +294,8 @@ fn placeholder(name: &str, at: Range<usize>) -> Result<Placeholder, Wrong> {
         }
         _ => {
             let near = nearest(name, KNOWN);
-            let known = format!("known placeholders: {}, deps.NAME", KNOWN.join(", "));
+            let known = KNOWN.join(", ");
+            let known = format!("known placeholders: {known}, deps.NAME, deps.NAME.version");
             return Err(Wrong {
                 at,
                 label: "unknown placeholder",
@@ -335,6 +355,7 @@ mod tests {
             source: &path("/build/source"),
             files: &path("/build/files"),
             dependencies: &path("/build/deps"),
+            references: &["other-1.0", "sqlite-3.46.1"].map(|r| r.parse().expect("a reference")),
             version: &"3.11.2".parse().expect("a version"),
             stack: &"debian-12".parse().expect("a stack"),
             arch: Arch::Amd64,
@@ -354,6 +375,7 @@ mod tests {
             ),
             ("python{version.1} {version}", "python3 3.11.2"),
             ("-I{deps.sqlite}/include", "-I/build/deps/sqlite/include"),
+            ("v{deps.sqlite.version}", "v3.46.1"),
             ("{stack}-{arch}", "debian-12-amd64"),
             ("${{HOME}} }}{{", "${HOME} }{"),
             ("{source}:{files}", "/build/source:/build/files"),
@@ -374,6 +396,7 @@ mod tests {
             ("--x={prefx}", 4..11, "unknown placeholder"),
             ("{}", 0..2, "unknown placeholder"),
             ("{deps.}", 0..7, "unknown placeholder"),
+            ("{deps..version}", 0..15, "unknown placeholder"),
             ("{version.3}", 0..11, "unknown placeholder"),
             ("--x={configure}", 4..15, "a list"),
         ];
@@ -393,6 +416,7 @@ mod tests {
             "{prefix}",
             "/x/{version}",
             "{deps.sqlite}/lib",
+            "/x/{deps.sqlite.version}",
         ] {
             assert!(path(text).is_some(), "{text}");
         }
@@ -401,6 +425,7 @@ mod tests {
             "a",
             "./a",
             "{version}",
+            "{deps.sqlite.version}",
             "{jobs}/x",
             "{source}/../x",
             "/..",

@@ -171,10 +171,10 @@ impl Checker<'_> {
                 meaningless(),
                 "checks run in the run image, with {prefix} and {files} alone".to_owned(),
             ),
-            (Scope::Build, Placeholder::Dependency(name)) => (
+            (_, Placeholder::Dependency(name) | Placeholder::DependencyVersion(name)) => (
                 "not a dependency",
                 format!("`{shown}`: {} has no such dependency", self.name),
-                self.dependency_help(name)?,
+                self.dependency_help(name, &shown)?,
             ),
             _ => return None,
         };
@@ -187,14 +187,16 @@ impl Checker<'_> {
         })
     }
 
-    /// What to do if the series has no dependency `name`.
-    fn dependency_help(&self, name: &FormulaName) -> Option<String> {
+    /// What to do if the series has no dependency `name`, of which `shown` speaks.
+    fn dependency_help(&self, name: &FormulaName, shown: &str) -> Option<String> {
         let known = self.dependencies.as_ref()?;
         if known.contains(name) {
             return None;
         }
-        let near = nearest(name.as_str(), known.iter().map(FormulaName::as_str));
-        Some(match near {
+        let word = shown.trim_start_matches("{deps.").trim_end_matches('}');
+        let words = |name| [format!("{name}"), format!("{name}.version")];
+        let words: Vec<String> = known.iter().flat_map(words).collect();
+        Some(match nearest(word, words.iter().map(String::as_str)) {
             Some(near) => format!("did you mean `{{deps.{near}}}`?"),
             None => format!("add `dependencies = [\"{name}-VERSION\"]`"),
         })
