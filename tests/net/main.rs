@@ -1,0 +1,10 @@
+//! Downloads from a server that does everything wrong, on loopback.
+
+mod disk;
+mod fetch;
+mod kit;
+mod many;
+mod resume;
+#[path = "../support/server.rs"]
+mod server;
+mod trouble;
