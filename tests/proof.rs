@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pybuild::archive::Codec;
+use pybuild::artifact::check::Check;
 use pybuild::artifact::elf::{Machine, elves};
 use pybuild::artifact::failure::Failure;
 use pybuild::artifact::image::Image;
 use pybuild::artifact::loader::{Missing, resolve};
 use pybuild::artifact::package::{Packing, package, repack};
-use pybuild::artifact::proof::{Check, ProofError, Proven, Subject, Tools, prove};
+use pybuild::artifact::proof::{ProofError, Proven, Subject, Tools, prove};
 use pybuild::artifact::record::{ImageRecord, Origin, SourceRecord, ToolRecord};
 use pybuild::artifact::rules::Breach;
 use pybuild::artifact::tree::Tree;

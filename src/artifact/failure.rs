@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use super::check::{Check, command};
 use super::elf::ElfError;
 use super::loader::Unresolved;
-use super::proof::Check;
 use super::rules::Violation;
 use super::scan::Hit;
 use crate::model::GuestPath;
@@ -107,19 +107,6 @@ impl fmt::Display for Failed {
     }
 }
 
-/// A command as one can paste it into a shell.
-pub fn command(argv: &[String]) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,+@%^".contains(c);
-    let word = |word: &String| {
-        if !word.is_empty() && word.chars().all(plain) {
-            word.clone()
-        } else {
-            format!("'{}'", word.replace('\'', r"'\''"))
-        }
-    };
-    argv.iter().map(word).collect::<Vec<_>>().join(" ")
-}
-
 /// The last lines of an output that comes in pieces of any length.
 #[derive(Debug, Default)]
 pub(super) struct Tail {
@@ -200,23 +187,6 @@ mod tests {
         tail.take(&vec![b'x'; 1 << 20]);
         assert_eq!(tail.into_lines(), ["x".repeat(LINE_BYTES)]);
         assert_eq!(Tail::default().into_lines(), [""; 0]);
-    }
-
-    #[test]
-    fn commands_can_be_pasted() {
-        let table: [(&[&str], &str); 4] = [
-            (
-                &["/app/bin/python3", "-I", "a.py"],
-                "/app/bin/python3 -I a.py",
-            ),
-            (&["sh", "-c", "echo $HOME"], "sh -c 'echo $HOME'"),
-            (&["echo", "it's", ""], r"echo 'it'\''s' ''"),
-            (&["a\nb"], "'a\nb'"),
-        ];
-        for (argv, shown) in table {
-            let argv: Vec<String> = argv.iter().map(|word| (*word).to_owned()).collect();
-            assert_eq!(command(&argv), shown);
-        }
     }
 
     #[test]

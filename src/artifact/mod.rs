@@ -1,5 +1,6 @@
 //! A built prefix on its way to an artifact: put in order, proven, packaged, described.
 
+pub mod check;
 pub mod checksum;
 pub mod elf;
 pub mod failure;

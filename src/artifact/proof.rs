@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::check::Check;
 use super::elf::{Elf, Machine, elves};
 use super::failure::{Failed, Failure, Tail};
 use super::image::Image;
@@ -49,22 +50,6 @@ pub struct Subject<'a> {
     pub binds: &'a [Bind],
     /// What each check may use up.
     pub limits: &'a Limits,
-}
-
-/// A command that must exit with 0 in the run image, every placeholder filled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
-    /// What a person calls it.
-    pub name: String,
-    /// Where the prefix is seen, and nowhere else: its own place, or another to show that it can
-    /// be moved.
-    pub prefix: GuestPath,
-    /// The program and its arguments.
-    pub argv: Vec<String>,
-    /// Where it starts.
-    pub cwd: GuestPath,
-    /// The whole environment.
-    pub env: BTreeMap<String, String>,
 }
 
 /// What a proof works with.

@@ -6,9 +6,10 @@ use super::Failure;
 use super::session::Session;
 use super::source::{self, Mirrors};
 use crate::archive::Codec;
+use crate::artifact::check::Check;
 use crate::artifact::package::{Artifact, Packing, package, repack};
 use crate::artifact::prefix::{link, prune, relink};
-use crate::artifact::proof::{self, Check, Proven, Subject, prove};
+use crate::artifact::proof::{self, Proven, Subject, prove};
 use crate::artifact::record::{
     DependencyRecord, FileRecord, ImageRecord, Origin, PackageRecord, SourceRecord, StepRecord,
     ToolRecord,

@@ -6,10 +6,11 @@ use std::path::Path;
 use crate::model::{FormulaName, FormulaRef, StackName, nearest};
 
 use super::check::{self, Texts};
-use super::error::{FormulaError, Sheet, did_you_mean};
+use super::error::FormulaError;
 use super::recipe::{FileContent, Recipe};
 use super::resolve::Formula;
 use super::series::PLAIN;
+use super::sheet::{Sheet, did_you_mean};
 use super::tree::{self, Entry, Tree};
 
 /// The formulae.

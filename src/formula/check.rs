@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use crate::model::{FormulaName, GuestPath, Kind, nearest};
 
-use super::error::{Problem, Sheet, did_you_mean};
+use super::error::Problem;
 use super::lines::{self, Release};
-use super::raw::{self, RawFormula, RawPart, Text};
+use super::raw::{self, RawFormula, RawPart};
 use super::recipe::FileContent;
 use super::resolve::Formula;
-use super::series::{self, Series, Surroundings};
+use super::series::{self, Series};
+use super::sheet::{Sheet, Text, did_you_mean};
+use super::strings::Surroundings;
 
 /// The texts that make a formula.
 pub(super) struct Texts<'a> {

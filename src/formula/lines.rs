@@ -7,9 +7,9 @@ use toml::Spanned;
 
 use crate::model::{Sha256, Version};
 
-use super::error::Sheet;
-use super::raw::{RawFlavour, RawSource, RawVersion, RawVersions, SCHEMA, Text};
+use super::raw::{RawFlavour, RawSource, RawVersion, RawVersions, SCHEMA};
 use super::recipe::Source;
+use super::sheet::{Sheet, Text};
 use super::url;
 
 /// One version and its sources, checked.

@@ -18,6 +18,7 @@ mod reader;
 mod recipe;
 mod resolve;
 mod series;
+mod sheet;
 mod strings;
 mod tree;
 mod url;

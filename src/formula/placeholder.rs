@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::model::{Arch, FormulaName, FormulaRef, GuestPath, StackName, Version, nearest};
 
-use super::error::did_you_mean;
+use super::sheet::{Wrong, did_you_mean};
 
 /// Something whose value is known only when a build is planned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,15 +106,6 @@ pub(super) enum Piece<P> {
 
 /// What stands between two braces, and where the whole stands.
 pub(super) type Word = (String, Range<usize>);
-
-/// What is wrong with a string, and where in it.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Wrong {
-    pub(super) at: Range<usize>,
-    pub(super) label: &'static str,
-    pub(super) message: String,
-    pub(super) help: Option<String>,
-}
 
 impl Template {
     pub(super) fn parse(text: &str) -> Result<Self, Wrong> {

@@ -4,14 +4,11 @@
 use toml::Spanned;
 use toml::value::Date;
 
-use super::error::Sheet;
 use super::reader::{Table, parse};
+use super::sheet::{Sheet, Text};
 
 /// The schema that this pybuild reads.
 pub(super) const SCHEMA: i64 = 1;
-
-/// A string and its place.
-pub(super) type Text = Spanned<String>;
 
 /// `NAME.toml`.
 #[derive(Debug, Default)]

@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::model::nearest;
 
-use super::error::{Sheet, did_you_mean};
+use super::sheet::{Sheet, did_you_mean};
 
 /// A table being read. Every key that is asked for counts as known; [`Table::finish`] notes the
 /// rest as mistakes.

@@ -8,7 +8,8 @@ use super::error::FormulaError;
 use super::lines::Release;
 use super::placeholder::{List, Template};
 use super::recipe::{Check, FileContent, Recipe, Step};
-use super::series::{Arg, Options, PLAIN, Series};
+use super::series::{Options, PLAIN, Series};
+use super::strings::Arg;
 
 /// How a piece of software is built, and its versions.
 #[derive(Debug, Clone)]

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use toml::Spanned;
 
-use crate::model::{FormulaName, FormulaRef, StackName, VersionRange, nearest};
+use crate::model::{FormulaRef, StackName, VersionRange, nearest};
 
-use super::error::{Sheet, did_you_mean};
-use super::placeholder::{List, PathTemplate, Template};
-use super::raw::{RawCheck, RawOptions, RawPart, RawStep, Text};
+use super::placeholder::{PathTemplate, Template};
+use super::raw::{RawCheck, RawOptions, RawPart, RawStep};
 use super::recipe::FileContent;
-use super::strings::Scope;
+use super::sheet::{Sheet, Text, did_you_mean};
+use super::strings::{Arg, Checker, Scope, Surroundings};
 
 /// The profile that every formula has: what configure gives.
 pub(super) const PLAIN: &str = "plain";
@@ -41,13 +41,6 @@ pub(super) struct Options {
     pub(super) env: BTreeMap<String, Template>,
 }
 
-/// An argument: a text, or a list that takes its place.
-#[derive(Debug, Clone)]
-pub(super) enum Arg {
-    Text(Template),
-    List(List),
-}
-
 /// A step whose lists are not yet spliced in.
 #[derive(Debug, Clone)]
 pub(super) struct Step {
@@ -71,16 +64,6 @@ pub(super) struct Check {
 pub(super) struct Refusal {
     pub(super) stacks: Vec<StackName>,
     pub(super) why: String,
-}
-
-/// What a series can refer to.
-pub(super) struct Surroundings<'a> {
-    /// The flavours of the formula's sources, if they can be read.
-    pub(super) flavours: Option<&'a [String]>,
-    /// Its helper files.
-    pub(super) files: &'a BTreeMap<String, FileContent>,
-    /// All patches.
-    pub(super) patches: &'a BTreeMap<String, FileContent>,
 }
 
 /// Checks what `[common]` and a series say together. `name` is how messages call the series.
@@ -120,16 +103,6 @@ pub(super) fn check(
     };
     checker.unused_lists(raw);
     series
-}
-
-/// Checks one series.
-pub(super) struct Checker<'a> {
-    /// How messages call the series.
-    pub(super) name: &'a str,
-    /// What `{deps.NAME}` can mean, if all of it is legible.
-    pub(super) dependencies: Option<Vec<FormulaName>>,
-    pub(super) around: &'a Surroundings<'a>,
-    pub(super) sheet: &'a mut Sheet,
 }
 
 impl Checker<'_> {

@@ -1,15 +1,16 @@
 //! Checks single strings of a series: what they are, and what they refer to.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
 use toml::Spanned;
 
 use crate::model::{FormulaName, Glob, Version, nearest};
 
-use super::error::did_you_mean;
-use super::placeholder::{List, PathTemplate, Placeholder, Template, Wrong};
-use super::raw::{RawLink, Text};
-use super::series::{Arg, Checker};
+use super::placeholder::{List, PathTemplate, Placeholder, Template};
+use super::raw::RawLink;
+use super::recipe::FileContent;
+use super::sheet::{Sheet, Text, Wrong, did_you_mean};
 
 /// Where a string stands, and so what it may take.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,33 @@ pub(super) enum Scope {
     Proof,
     /// In the description of the prefix: the version alone.
     Prefix,
+}
+
+/// An argument: a text, or a list that takes its place.
+#[derive(Debug, Clone)]
+pub(super) enum Arg {
+    Text(Template),
+    List(List),
+}
+
+/// What a series can refer to.
+pub(super) struct Surroundings<'a> {
+    /// The flavours of the formula's sources, if they can be read.
+    pub(super) flavours: Option<&'a [String]>,
+    /// Its helper files.
+    pub(super) files: &'a BTreeMap<String, FileContent>,
+    /// All patches.
+    pub(super) patches: &'a BTreeMap<String, FileContent>,
+}
+
+/// Checks one series: its strings here, what they are put together to in `series`.
+pub(super) struct Checker<'a> {
+    /// How messages call the series.
+    pub(super) name: &'a str,
+    /// What `{deps.NAME}` can mean, if all of it is legible.
+    pub(super) dependencies: Option<Vec<FormulaName>>,
+    pub(super) around: &'a Surroundings<'a>,
+    pub(super) sheet: &'a mut Sheet,
 }
 
 impl Checker<'_> {

@@ -4,8 +4,8 @@ use toml::Spanned;
 
 use crate::model::Version;
 
-use super::placeholder::{Piece, Wrong, scan};
-use super::raw::Text;
+use super::placeholder::{Piece, scan};
+use super::sheet::{Text, Wrong};
 
 /// What every pattern may take.
 const OF_THE_VERSION: [&str; 3] = ["version", "version.1", "version.2"];
