@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use super::check::{Check, command};
+use super::check::Check;
 use super::elf::ElfError;
 use super::loader::Unresolved;
 use super::rules::Violation;
 use super::scan::Hit;
-use crate::model::GuestPath;
+use crate::model::{GuestPath, command_line};
 
 /// Lines of a failing check's output that are kept: a Python traceback with some talk before it.
 const TAIL_LINES: usize = 30;
@@ -75,7 +75,7 @@ impl fmt::Display for Failure {
             Self::Unresolved { at, what } => write!(f, "at {at}, {what}"),
             Self::Check { check, how, output } => {
                 write!(f, "the check {} at {}: {how}", check.name, check.prefix)?;
-                write!(f, "\n  $ {}", command(&check.argv))?;
+                write!(f, "\n  $ {}", command_line(&check.argv))?;
                 for line in output {
                     write!(f, "\n  | {line}")?;
                 }

@@ -17,10 +17,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::artifact::check::Check;
 use crate::formula::FileContent;
 use crate::model::{Arch, Glob, Link, Sha256};
 
-use super::plan::{BuildPlan, PlannedCheck, PlannedStep};
+use super::plan::{BuildPlan, PlannedStep};
 
 /// Raised whenever pybuild itself would build other bytes of the same recipe: another directory
 /// for the source, another base environment, another rule for the prefix or the archive.
@@ -133,8 +134,8 @@ fn step(step: &PlannedStep) -> Command<'_> {
     }
 }
 
-fn check(check: &PlannedCheck) -> Command<'_> {
-    let PlannedCheck {
+fn check(check: &Check) -> Command<'_> {
+    let Check {
         name: _,
         prefix: _, // its place is in argv, if it matters
         argv,

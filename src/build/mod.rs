@@ -9,8 +9,7 @@ mod show;
 
 pub use identity::BUILD_REVISION;
 pub use plan::{
-    Bind, BuildOptions, BuildPlan, PlannedCheck, PlannedDependency, PlannedStep, Platform, What,
-    plan,
+    Bind, BuildOptions, BuildPlan, PlannedDependency, PlannedStep, Platform, What, plan,
 };
 pub use run::{BuildError, Built, Conduct, FailedStep, Inputs, Tools, run, sandbox_of};
 pub use show::common_env;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::formula::{Check, FileContent, Recipe, Source, Step, Template, Values};
+use crate::artifact::check::Check;
+use crate::formula::{self, FileContent, Recipe, Source, Step, Template, Values};
 use crate::model::{Arch, FormulaRef, Glob, GuestPath, Kind, Link, Sha256, StackName};
 use crate::sandbox::Access;
 
@@ -86,7 +87,7 @@ pub struct BuildPlan {
     /// The symlinks that are made after that.
     pub links: Vec<Link>,
     /// What is run in the run image.
-    pub checks: Vec<PlannedCheck>,
+    pub checks: Vec<Check>,
     /// The modules that a runtime must import.
     pub modules: Vec<String>,
     /// Whether the steps see the host's network.
@@ -124,21 +125,6 @@ pub enum What {
 pub struct PlannedStep {
     /// What a person calls it.
     pub name: String,
-    /// The program and its arguments.
-    pub argv: Vec<String>,
-    /// Where it starts.
-    pub cwd: GuestPath,
-    /// The whole environment.
-    pub env: BTreeMap<String, String>,
-}
-
-/// A command run in the run image, which must exit with 0.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlannedCheck {
-    /// What a person calls it.
-    pub name: String,
-    /// Where the prefix must be seen, read-only: where it is installed, or somewhere else.
-    pub prefix: GuestPath,
     /// The program and its arguments.
     pub argv: Vec<String>,
     /// Where it starts.
@@ -370,10 +356,10 @@ fn planned_step(
 }
 
 /// A check where the prefix is installed, and where it has been moved to if it must hold there.
-fn planned_checks(check: &Check, released: i64, values: &Values<'_>) -> Vec<PlannedCheck> {
-    let Check { name, run, moved } = check;
+fn planned_checks(check: &formula::Check, released: i64, values: &Values<'_>) -> Vec<Check> {
+    let formula::Check { name, run, moved } = check;
     let tmp = guest("/tmp");
-    let at = |prefix: &GuestPath, name: String| PlannedCheck {
+    let at = |prefix: &GuestPath, name: String| Check {
         name,
         prefix: prefix.clone(),
         argv: filled_argv(run, &Values { prefix, ..*values }),

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::model::Glob;
+use crate::artifact::check::Check;
+use crate::model::{Glob, command_line, quoted};
 use crate::sandbox::Access;
 
-use super::plan::{Bind, BuildPlan, PlannedCheck, PlannedStep, What};
+use super::plan::{Bind, BuildPlan, PlannedStep, What};
 
 impl fmt::Display for BuildPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,7 +35,7 @@ impl fmt::Display for BuildPlan {
             for (name, value) in own {
                 write!(f, "{name}={} ", quoted(value))?;
             }
-            writeln!(f, "{})", command(argv))?;
+            writeln!(f, "{})", command_line(argv))?;
         }
         self.tail(f)
     }
@@ -111,7 +112,7 @@ impl BuildPlan {
             let path = format!("{}/{}", self.prefix, link.path);
             writeln!(f, "ln -s {} {}", quoted(&link.to), quoted(&path))?;
         }
-        for PlannedCheck {
+        for Check {
             name,
             prefix,
             argv,
@@ -120,7 +121,7 @@ impl BuildPlan {
         } in &self.checks
         {
             writeln!(f, "\n# check {name} (run image, prefix at {prefix})")?;
-            writeln!(f, "(cd {} && {})", quoted(cwd.as_str()), command(argv))?;
+            writeln!(f, "(cd {} && {})", quoted(cwd.as_str()), command_line(argv))?;
         }
         Ok(())
     }
@@ -144,20 +145,6 @@ pub fn common_env(steps: &[PlannedStep]) -> BTreeMap<String, String> {
 impl PlannedStep {
     /// The command as one would paste it into a shell.
     pub fn command_line(&self) -> String {
-        command(&self.argv)
+        command_line(&self.argv)
     }
-}
-
-fn command(argv: &[String]) -> String {
-    let words: Vec<String> = argv.iter().map(|word| quoted(word)).collect();
-    words.join(" ")
-}
-
-/// A word as a POSIX shell takes it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "%+,-./:=@_^".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
 }

@@ -6,7 +6,6 @@ use super::Failure;
 use super::session::Session;
 use super::source::{self, Mirrors};
 use crate::archive::Codec;
-use crate::artifact::check::Check;
 use crate::artifact::package::{Artifact, Packing, package, repack};
 use crate::artifact::prefix::{link, prune, relink};
 use crate::artifact::proof::{self, Proven, Subject, prove};
@@ -194,7 +193,6 @@ impl Workshop<'_> {
 
     fn prove(&self, plan: &BuildPlan, built: &Built) -> Result<Proven, Failure> {
         let session = self.session;
-        let checks: Vec<Check> = plan.checks.iter().map(check).collect();
         let files = Bind {
             source: built.files(),
             target: BuildPlan::files_target(),
@@ -208,7 +206,7 @@ impl Workshop<'_> {
             arch: plan.platform.arch,
             run_layers: &self.rootfs.run.layers,
             forbidden: &forbidden,
-            checks: &checks,
+            checks: &plan.checks,
             binds: &[files],
             limits: &self.manner.limits,
         };
@@ -281,23 +279,6 @@ fn forbidden(plan: &BuildPlan, store: &Store) -> Vec<String> {
         .map(|bind| bind.target.to_string());
     let outside = store.root().join("scratch");
     inside.chain([format!("{}/", outside.display())]).collect()
-}
-
-fn check(planned: &build::PlannedCheck) -> Check {
-    let build::PlannedCheck {
-        name,
-        prefix,
-        argv,
-        cwd,
-        env,
-    } = planned;
-    Check {
-        name: name.clone(),
-        prefix: prefix.clone(),
-        argv: argv.clone(),
-        cwd: cwd.clone(),
-        env: env.clone(),
-    }
 }
 
 /// What the record says of a build before it is proven and packaged.

@@ -11,6 +11,7 @@ mod guest_path;
 mod name;
 mod platform;
 mod product;
+mod shell;
 mod suggest;
 mod version;
 
@@ -22,5 +23,6 @@ pub use guest_path::{GuestPath, GuestPathError};
 pub use name::{FormulaName, FormulaRef, NameError, StackName};
 pub use platform::{Arch, ArchError};
 pub use product::{Kind, Link};
+pub use shell::{command_line, quoted};
 pub use suggest::nearest;
 pub use version::{Version, VersionError, VersionRange};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::spec::{Access, Identity, Privileges};
-use crate::model::{Bytes, Elapsed, GuestPath};
+use crate::model::{Bytes, Elapsed, GuestPath, quoted};
 
 /// One step on the way from a process of the host to the command in its sandbox.
 ///
@@ -398,14 +398,10 @@ struct Quoted<'a>(&'a str);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+/.,:@%".contains(c);
-        if !self.0.is_empty() && self.0.chars().all(plain) {
-            return f.write_str(self.0);
-        }
         if self.0.chars().any(char::is_control) {
             // $'…' keeps what would break the line.
             return write!(f, "$'{}'", self.0.escape_default());
         }
-        write!(f, "'{}'", self.0.replace('\'', r"'\''"))
+        f.write_str(&quoted(self.0))
     }
 }
