@@ -34,8 +34,7 @@ pub enum Origin {
 }
 
 /// Suites of a Debian mirror, and the packages wanted of them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Debian {
     /// By codename. Of a package in several the newest version is taken.
     pub suites: Vec<String>,
@@ -57,8 +56,21 @@ struct Raw {
     name: toml::Spanned<StackName>,
     end_of_life: toml::Spanned<toml::value::Datetime>,
     architectures: toml::Spanned<Vec<Arch>>,
-    debian: toml::Spanned<Debian>,
+    debian: RawDebian,
 }
+
+/// [`Debian`] as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawDebian {
+    suites: Names,
+    components: Names,
+    keyring: toml::Spanned<String>,
+    run: Names,
+    build: Names,
+}
+
+type Names = toml::Spanned<Vec<toml::Spanned<String>>>;
 
 /// What is wrong with a manifest, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,25 +147,27 @@ impl Manifest {
             let message = "a stack has at least one architecture".to_owned();
             return Err(error(raw.architectures.span(), message, None));
         }
-        let span = raw.debian.span();
-        let debian = raw.debian.into_inner();
-        if let Some(what) = debian.missing() {
+        let debian = raw.debian;
+        if let Some((what, span)) = debian.missing() {
             return Err(error(span, format!("[debian] names no {what}"), None));
         }
         if let Some(name) = debian.unfit() {
+            let span = name.span();
+            let name = name.get_ref();
             let message = format!("`{name}` is no name of a suite, component or package");
             return Err(error(span, message, None));
         }
-        let Some(keyring) = keyrings.get(&debian.keyring) else {
-            let message = format!("there is no keyring named `{}`", debian.keyring);
-            let near = nearest(&debian.keyring, keyrings.keys().map(String::as_str));
-            return Err(error(span, message, near));
+        let name = debian.keyring.get_ref();
+        let Some(keyring) = keyrings.get(name) else {
+            let message = format!("there is no keyring named `{name}`");
+            let near = nearest(name, keyrings.keys().map(String::as_str));
+            return Err(error(debian.keyring.span(), message, near));
         };
         Ok(Self {
             name: raw.name.into_inner(),
             end_of_life,
             architectures: raw.architectures.into_inner(),
-            origin: Origin::Debian(debian),
+            origin: Origin::Debian(debian.into_debian()),
             keyring: keyring.clone(),
         })
     }
@@ -191,25 +205,37 @@ impl Manifest {
     }
 }
 
-impl Debian {
-    fn missing(&self) -> Option<&'static str> {
-        [
-            (self.suites.is_empty(), "suite"),
-            (self.components.is_empty(), "component"),
-        ]
-        .into_iter()
-        .find_map(|(empty, what)| empty.then_some(what))
+impl RawDebian {
+    /// What there must be at least one of, and where there is none.
+    fn missing(&self) -> Option<(&'static str, Range<usize>)> {
+        [(&self.suites, "suite"), (&self.components, "component")]
+            .into_iter()
+            .find_map(|(names, what)| names.get_ref().is_empty().then(|| (what, names.span())))
     }
 
     /// Names become parts of URLs.
-    fn unfit(&self) -> Option<&str> {
+    fn unfit(&self) -> Option<&toml::Spanned<String>> {
         let lists = [&self.suites, &self.components, &self.run, &self.build];
-        let fit = |name: &&String| {
+        let fit = |name: &str| {
             let of_name = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'-' | b'.');
             name.bytes().all(of_name) && name.starts_with(|c: char| c.is_ascii_alphanumeric())
         };
-        let mut names = lists.into_iter().flatten();
-        names.find(|name| !fit(name)).map(String::as_str)
+        let mut names = lists.into_iter().flat_map(toml::Spanned::get_ref);
+        names.find(|name| !fit(name.get_ref()))
+    }
+
+    fn into_debian(self) -> Debian {
+        let plain = |names: Names| {
+            let names = names.into_inner().into_iter();
+            names.map(toml::Spanned::into_inner).collect()
+        };
+        Debian {
+            suites: plain(self.suites),
+            components: plain(self.components),
+            keyring: self.keyring.into_inner(),
+            run: plain(self.run),
+            build: plain(self.build),
+        }
     }
 }
 
@@ -284,17 +310,22 @@ build = ["gcc"]
             (
                 "[\"bookworm\"]",
                 "[]",
-                "x.toml:6:1: [debian] names no suite",
+                "x.toml:7:10: [debian] names no suite",
+            ),
+            (
+                "\"gcc\"",
+                "\"gcc\", \"g++/..\"",
+                "x.toml:11:17: `g++/..` is no name of a suite, component or package",
             ),
             (
                 "\"bookworm\"",
                 "\"../sid\"",
-                "x.toml:6:1: `../sid` is no name of a suite, component or package",
+                "x.toml:7:11: `../sid` is no name of a suite, component or package",
             ),
             (
                 "debian-archive",
                 "debian-archiv",
-                "x.toml:6:1: there is no keyring named `debian-archiv`; did you mean `debian-archive`?",
+                "x.toml:9:11: there is no keyring named `debian-archiv`; did you mean `debian-archive`?",
             ),
             ("debian-12", "Debian", "x.toml:2:8: "),
             ("[debian]", "[debian", "x.toml:6:8: "),

@@ -123,7 +123,7 @@ fn mistakes_in_a_manifest_are_shown_where_they_are() {
         (
             "debian-archive",
             "debian-archiv",
-            &["tiny.toml:6:1", "debian-archiv", "hint: "],
+            &["tiny.toml:9:11", "debian-archiv", "hint: "],
         ),
         (
             "\"amd64\"",
