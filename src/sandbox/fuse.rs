@@ -12,7 +12,6 @@ use nix::fcntl::OFlag;
 use nix::mount::MsFlags;
 use nix::sched::CloneFlags;
 use nix::sys::stat::Mode;
-use nix::sys::wait::WaitStatus;
 
 use super::wire::Failure;
 use crate::sys::call::CallError;
@@ -59,7 +58,7 @@ pub(super) fn mount_overlay(
         return Err(child.become_program());
     };
     // It ends once it serves, or failed; the daemon that it leaves keeps its standard error.
-    if process::wait(child)? == WaitStatus::Exited(child, 0) {
+    if process::wait(child)?.success() {
         return Ok(at);
     }
     let mut complaint = Vec::new();

@@ -225,7 +225,7 @@ impl Running {
         if let Some(status) = self.status {
             return Ok(status);
         }
-        let status = process::wait_status(self.pid)?;
+        let status = process::wait(self.pid)?;
         self.status = Some(status);
         Ok(status)
     }

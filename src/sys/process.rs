@@ -358,17 +358,7 @@ pub fn exec(program: &CStr, argv: &[CString], env: &[CString]) -> Errno {
 }
 
 /// Waits for a child, through interruptions.
-pub fn wait(child: Pid) -> Result<WaitStatus, CallError> {
-    loop {
-        match waitpid(child, None) {
-            Err(Errno::EINTR) => {}
-            result => return result.map_err(CallError::new("waitpid", child)),
-        }
-    }
-}
-
-/// The same, with what is known of its end.
-pub fn wait_status(child: Pid) -> Result<std::process::ExitStatus, CallError> {
+pub fn wait(child: Pid) -> Result<std::process::ExitStatus, CallError> {
     use std::os::unix::process::ExitStatusExt;
     let mut status = 0;
     loop {
