@@ -15,7 +15,9 @@ use pybuild::artifact::image::Image;
 use pybuild::artifact::loader::{Missing, resolve};
 use pybuild::artifact::package::{Packing, package, repack};
 use pybuild::artifact::proof::{ProofError, Proven, Subject, Tools, prove};
-use pybuild::artifact::record::{ImageRecord, Origin, SourceRecord, ToolRecord};
+use pybuild::artifact::record::{
+    ImageRecord, MakingRecord, Origin, ProductRecord, SourceRecord, ToolRecord,
+};
 use pybuild::artifact::rules::Breach;
 use pybuild::artifact::tree::Tree;
 use pybuild::model::{Arch, GuestPath, Kind, Quiet, Sha256};
@@ -214,8 +216,8 @@ fn what_was_proven_is_packaged_and_comes_back_as_it_was() {
     .expect("packaged");
     let record = gzip.record();
     assert_eq!(record.artifact.file, "tool-1.0.tar.gz");
-    assert!(record.libraries.contains("libc.so.6"));
-    assert_eq!(record.glibc_floor, proven.facts().needs.glibc_floor);
+    assert!(record.needs.libraries.contains("libc.so.6"));
+    assert_eq!(record.needs.glibc_floor, proven.facts().needs.glibc_floor);
     assert_eq!(record.artifact.unpacked_size, proven.facts().bytes);
     let zstd = repack(&gzip, how(Codec::Zstd), &world.store, &interrupt).expect("repacked");
     for artifact in [&gzip, &zstd] {
@@ -245,29 +247,33 @@ fn origin() -> Origin {
         packages: Vec::new(),
     };
     Origin {
-        name: "tool".parse().expect("a name"),
-        version: "1.0".parse().expect("a version"),
-        kind: Kind::Runtime,
-        stack: "debian-12".parse().expect("a name"),
-        arch: Arch::host().expect("a known machine"),
-        profile: "plain".to_owned(),
-        prefix: path(HOME),
-        build_id: Sha256::of(b"build"),
-        source: SourceRecord {
-            flavour: "tgz".to_owned(),
-            file: "tool-1.0.tgz".to_owned(),
-            sha256: Sha256::of(b"source"),
-            url: None,
+        product: ProductRecord {
+            name: "tool".parse().expect("a name"),
+            version: "1.0".parse().expect("a version"),
+            kind: Kind::Runtime,
+            stack: "debian-12".parse().expect("a name"),
+            arch: Arch::host().expect("a known machine"),
+            profile: "plain".to_owned(),
+            prefix: path(HOME),
+            build_id: Sha256::of(b"build"),
         },
-        patches: Vec::new(),
-        files: Vec::new(),
-        dependencies: Vec::new(),
-        build_image: image.clone(),
-        run_image: image,
-        steps: Vec::new(),
-        env: BTreeMap::new(),
-        network: false,
-        modules: Vec::new(),
+        making: MakingRecord {
+            source: SourceRecord {
+                flavour: "tgz".to_owned(),
+                file: "tool-1.0.tgz".to_owned(),
+                sha256: Sha256::of(b"source"),
+                url: None,
+            },
+            patches: Vec::new(),
+            files: Vec::new(),
+            dependencies: Vec::new(),
+            build_image: image.clone(),
+            run_image: image,
+            steps: Vec::new(),
+            env: BTreeMap::new(),
+            network: false,
+            modules: Vec::new(),
+        },
         source_date_epoch: 1_000_000_000,
     }
 }

@@ -216,7 +216,7 @@ fn sound(
         unpacked_size: _, // are the tarball's affair, which the digest answers for
         entries: _,
     } = &record.artifact;
-    if record.build_id != *build_id || record_file != dir.join(record_name(file)) {
+    if record.product.build_id != *build_id || record_file != dir.join(record_name(file)) {
         return Ok(None);
     }
     let checksum = fs::read_to_string(dir.join(checksum_name(file))).unwrap_or_default();
@@ -272,7 +272,7 @@ pub fn package(
 ) -> Result<Artifact, PackageError> {
     let epoch = origin.source_date_epoch;
     let needs = proven.facts().needs.clone();
-    let reference = format!("{}-{}", origin.name, origin.version);
+    let reference = origin.product.reference().to_string();
     let describe = |artifact| Record::new(origin, needs, artifact, pybuild);
     put(
         proven.prefix(),
@@ -337,7 +337,7 @@ fn put(
         unpacked_size: packed.unpacked,
         entries: packed.entries,
     });
-    let build_id = record.build_id;
+    let build_id = record.product.build_id;
     if let Some(before) = Artifact::open(store, &build_id, codec, interrupt)? {
         if before.digest() == packed.digest {
             return Ok(before);

@@ -41,52 +41,43 @@ pub enum RecordError {
 /// Everything about an artifact that is known before it is proven and packaged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// Which formula.
-    pub name: FormulaName,
-    /// Which version of it.
-    pub version: Version,
-    /// What it is to the platform.
-    pub kind: Kind,
-    /// The stack it was built in, and runs on.
-    pub stack: StackName,
-    /// The machine.
-    pub arch: Arch,
-    /// The set of build options.
-    pub profile: String,
-    /// Where it was built to be.
-    pub prefix: GuestPath,
-    /// What everything that can change its bytes amounts to.
-    pub build_id: Sha256,
-    /// The source.
-    pub source: SourceRecord,
-    /// The patches, in the order they were applied.
-    pub patches: Vec<FileRecord>,
-    /// The formula's helper files.
-    pub files: Vec<FileRecord>,
-    /// Our own artifacts that it was built against.
-    pub dependencies: Vec<DependencyRecord>,
-    /// The image it was built in.
-    pub build_image: ImageRecord,
-    /// The image it was proven in.
-    pub run_image: ImageRecord,
-    /// What was run, in this order. What varies between hosts (`{jobs}`) stays a placeholder.
-    pub steps: Vec<StepRecord>,
-    /// The environment of every step.
-    pub env: BTreeMap<String, String>,
-    /// Whether the build could reach the network.
-    pub network: bool,
-    /// The modules that were imported to prove it.
-    pub modules: Vec<String>,
+    /// What it is.
+    pub product: ProductRecord,
+    /// What it is made of, and how.
+    pub making: MakingRecord,
     /// `SOURCE_DATE_EPOCH`, in seconds: no file of it is younger.
     pub source_date_epoch: i64,
 }
 
-/// The record of an artifact. The order of the fields is the order in the file.
+/// The record of an artifact. The order of the fields, with those of the parts that are laid out
+/// flat in their place, is the order in the file.
+// serde does not promise that flattened parts and a refusal of unknown fields go together; the
+// tests hold it to that.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
     /// [`SCHEMA`].
     pub schema: u32,
+    /// What it is.
+    #[serde(flatten)]
+    pub product: ProductRecord,
+    /// The tarball.
+    pub artifact: ArtifactRecord,
+    /// What it is made of, and how.
+    #[serde(flatten)]
+    pub making: MakingRecord,
+    /// What it needs to run.
+    #[serde(flatten)]
+    pub needs: Needs,
+    /// `SOURCE_DATE_EPOCH`, in seconds: no file of it is younger.
+    pub source_date_epoch: i64,
+    /// What built it.
+    pub pybuild: ToolRecord,
+}
+
+/// What an artifact is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProductRecord {
     /// Which formula: `python`.
     pub name: FormulaName,
     /// Which version of it: `3.11.2`.
@@ -103,8 +94,11 @@ pub struct Record {
     pub prefix: GuestPath,
     /// SHA-256 over everything that can change its bytes, but not how they are compressed.
     pub build_id: Sha256,
-    /// The tarball.
-    pub artifact: ArtifactRecord,
+}
+
+/// What an artifact is made of, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MakingRecord {
     /// The source.
     pub source: SourceRecord,
     /// The patches, in the order they were applied.
@@ -117,7 +111,7 @@ pub struct Record {
     pub build_image: ImageRecord,
     /// The image it was proven in.
     pub run_image: ImageRecord,
-    /// What was run, in this order.
+    /// What was run, in this order. What varies between hosts (`{jobs}`) stays a placeholder.
     pub steps: Vec<StepRecord>,
     /// The environment of every step.
     pub env: BTreeMap<String, String>,
@@ -125,14 +119,15 @@ pub struct Record {
     pub network: bool,
     /// The modules that were imported to prove it.
     pub modules: Vec<String>,
+}
+
+/// What an artifact needs to run, as the proof has found out.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Needs {
     /// The oldest glibc that it runs with; none for what needs no glibc.
     pub glibc_floor: Option<Version>,
     /// The libraries of the run image that it asks for, by the name it asks by.
     pub libraries: BTreeSet<String>,
-    /// `SOURCE_DATE_EPOCH`, in seconds: no file of it is younger.
-    pub source_date_epoch: i64,
-    /// What built it.
-    pub pybuild: ToolRecord,
 }
 
 /// The tarball.
@@ -233,15 +228,6 @@ pub struct ToolRecord {
     pub build_revision: u32,
 }
 
-/// What the proof has found out, as far as it goes into the record.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Needs {
-    /// The oldest glibc that it runs with.
-    pub glibc_floor: Option<Version>,
-    /// The libraries of the run image that it asks for.
-    pub libraries: BTreeSet<String>,
-}
-
 impl Record {
     /// Puts together what is known of an artifact. Packages are sorted: their order is an
     /// installer's affair.
@@ -252,55 +238,18 @@ impl Record {
         pybuild: ToolRecord,
     ) -> Self {
         let Origin {
-            name,
-            version,
-            kind,
-            stack,
-            arch,
-            profile,
-            prefix,
-            build_id,
-            source,
-            patches,
-            files,
-            dependencies,
-            mut build_image,
-            mut run_image,
-            steps,
-            env,
-            network,
-            modules,
+            product,
+            mut making,
             source_date_epoch,
         } = origin;
-        let Needs {
-            glibc_floor,
-            libraries,
-        } = needs;
-        build_image.packages.sort();
-        run_image.packages.sort();
+        making.build_image.packages.sort();
+        making.run_image.packages.sort();
         Self {
             schema: SCHEMA,
-            name,
-            version,
-            kind,
-            stack,
-            arch,
-            profile,
-            prefix,
-            build_id,
+            product,
             artifact,
-            source,
-            patches,
-            files,
-            dependencies,
-            build_image,
-            run_image,
-            steps,
-            env,
-            network,
-            modules,
-            glibc_floor,
-            libraries,
+            making,
+            needs,
             source_date_epoch,
             pybuild,
         }
@@ -327,7 +276,7 @@ impl Record {
             return Err(RecordError::Schema { found: schema });
         }
         let record: Self = serde_json::from_str(text)?;
-        for name in [&record.artifact.file, &record.source.file] {
+        for name in [&record.artifact.file, &record.making.source.file] {
             if !is_file_name(name) {
                 return Err(RecordError::FileName { name: name.clone() });
             }
@@ -335,6 +284,13 @@ impl Record {
         Ok(record)
     }
 
+    /// The formula and version it is of.
+    pub fn reference(&self) -> FormulaRef {
+        self.product.reference()
+    }
+}
+
+impl ProductRecord {
     /// The formula and version it is of.
     pub fn reference(&self) -> FormulaRef {
         FormulaRef::new(self.name.clone(), self.version.clone())
@@ -360,50 +316,56 @@ pub(super) mod tests {
             arch: "amd64".to_owned(),
         };
         Origin {
-            name: "python".parse().expect("a name"),
-            version: "3.11.2".parse().expect("a version"),
-            kind: Kind::Runtime,
-            stack: "debian-12".parse().expect("a name"),
-            arch: Arch::Amd64,
-            profile: "plain".to_owned(),
-            prefix: "/app/.heroku/python".parse().expect("a path"),
-            build_id: digest("build"),
-            source: SourceRecord {
-                flavour: "tgz".to_owned(),
-                file: "Python-3.11.2.tgz".to_owned(),
-                sha256: digest("source"),
-                url: Some("https://www.python.org/ftp/python/3.11.2/Python-3.11.2.tgz".to_owned()),
+            product: ProductRecord {
+                name: "python".parse().expect("a name"),
+                version: "3.11.2".parse().expect("a version"),
+                kind: Kind::Runtime,
+                stack: "debian-12".parse().expect("a name"),
+                arch: Arch::Amd64,
+                profile: "plain".to_owned(),
+                prefix: "/app/.heroku/python".parse().expect("a path"),
+                build_id: digest("build"),
             },
-            patches: vec![FileRecord {
-                path: "python/3.11/x.patch".to_owned(),
-                sha256: digest("patch"),
-            }],
-            files: vec![FileRecord {
-                path: "check.py".to_owned(),
-                sha256: digest("file"),
-            }],
-            dependencies: vec![DependencyRecord {
-                reference: "sqlite-3.46.1".parse().expect("a reference"),
-                build_id: digest("sqlite"),
-                sha256: digest("sqlite tarball"),
-            }],
-            build_image: ImageRecord {
-                digest: digest("build image"),
-                packages: vec![package("libc6", "2.36-9"), package("gcc-12", "12.2.0-14")],
+            making: MakingRecord {
+                source: SourceRecord {
+                    flavour: "tgz".to_owned(),
+                    file: "Python-3.11.2.tgz".to_owned(),
+                    sha256: digest("source"),
+                    url: Some(
+                        "https://www.python.org/ftp/python/3.11.2/Python-3.11.2.tgz".to_owned(),
+                    ),
+                },
+                patches: vec![FileRecord {
+                    path: "python/3.11/x.patch".to_owned(),
+                    sha256: digest("patch"),
+                }],
+                files: vec![FileRecord {
+                    path: "check.py".to_owned(),
+                    sha256: digest("file"),
+                }],
+                dependencies: vec![DependencyRecord {
+                    reference: "sqlite-3.46.1".parse().expect("a reference"),
+                    build_id: digest("sqlite"),
+                    sha256: digest("sqlite tarball"),
+                }],
+                build_image: ImageRecord {
+                    digest: digest("build image"),
+                    packages: vec![package("libc6", "2.36-9"), package("gcc-12", "12.2.0-14")],
+                },
+                run_image: ImageRecord {
+                    digest: digest("run image"),
+                    packages: vec![package("libc6", "2.36-9")],
+                },
+                steps: vec![StepRecord {
+                    name: "make".to_owned(),
+                    argv: vec!["make".to_owned(), "-j{jobs}".to_owned()],
+                    cwd: "/build/source".parse().expect("a path"),
+                    env: BTreeMap::new(),
+                }],
+                env: BTreeMap::from([("LC_ALL".to_owned(), "C.UTF-8".to_owned())]),
+                network: false,
+                modules: vec!["ssl".to_owned()],
             },
-            run_image: ImageRecord {
-                digest: digest("run image"),
-                packages: vec![package("libc6", "2.36-9")],
-            },
-            steps: vec![StepRecord {
-                name: "make".to_owned(),
-                argv: vec!["make".to_owned(), "-j{jobs}".to_owned()],
-                cwd: "/build/source".parse().expect("a path"),
-                env: BTreeMap::new(),
-            }],
-            env: BTreeMap::from([("LC_ALL".to_owned(), "C.UTF-8".to_owned())]),
-            network: false,
-            modules: vec!["ssl".to_owned()],
             source_date_epoch: 1_675_728_000,
         }
     }
@@ -458,6 +420,9 @@ pub(super) mod tests {
         for (from, to) in [
             ("\"network\": false,", ""),
             ("\"network\": false,", "\"network\": false, \"extra\": 1,"),
+            ("\"libraries\": [", "\"also\": 1, \"libraries\": ["),
+            ("\"kind\": ", "\"schema\": 1, \"kind\": "),
+            ("\"kind\": ", "\"arch\": \"amd64\", \"kind\": "),
             ("\"size\": 7,", "\"size\": -7,"),
             ("\"size\": 7,", "\"size\": 7, \"more\": 1,"),
             ("\"debian-12\"", "\"Debian 12\""),

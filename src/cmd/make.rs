@@ -10,8 +10,8 @@ use crate::artifact::package::{Artifact, Packing, package, repack};
 use crate::artifact::prefix::{link, prune, relink};
 use crate::artifact::proof::{self, Proven, Subject, prove};
 use crate::artifact::record::{
-    DependencyRecord, FileRecord, ImageRecord, Origin, PackageRecord, SourceRecord, StepRecord,
-    ToolRecord,
+    DependencyRecord, FileRecord, ImageRecord, MakingRecord, Origin, PackageRecord, ProductRecord,
+    SourceRecord, StepRecord, ToolRecord,
 };
 use crate::build::{
     self, BUILD_REVISION, BuildOptions, BuildPlan, Built, Conduct, Inputs, PlannedDependency,
@@ -308,29 +308,33 @@ fn origin(plan: &BuildPlan, rootfs: &Rootfs, made: &[Made]) -> Origin {
             .collect(),
     };
     Origin {
-        name: plan.reference.name().clone(),
-        version: plan.reference.version().clone(),
-        kind: plan.kind,
-        stack: plan.platform.stack.clone(),
-        arch: plan.platform.arch,
-        profile: plan.profile.clone(),
-        prefix: plan.prefix.clone(),
-        build_id: plan.build_id,
-        source: SourceRecord {
-            flavour: plan.source.name.clone(),
-            file: plan.source.file.clone(),
-            sha256: plan.source.sha256,
-            url: plan.source.urls.first().cloned(),
+        product: ProductRecord {
+            name: plan.reference.name().clone(),
+            version: plan.reference.version().clone(),
+            kind: plan.kind,
+            stack: plan.platform.stack.clone(),
+            arch: plan.platform.arch,
+            profile: plan.profile.clone(),
+            prefix: plan.prefix.clone(),
+            build_id: plan.build_id,
         },
-        patches: plan.patches.iter().map(file).collect(),
-        files: plan.files.iter().map(file).collect(),
-        dependencies: plan.dependencies.iter().filter_map(dependency).collect(),
-        build_image: image(&rootfs.build),
-        run_image: image(&rootfs.run),
-        steps: plan.portable_steps.iter().map(step).collect(),
-        env: env.clone(),
-        network: plan.network,
-        modules: plan.modules.clone(),
+        making: MakingRecord {
+            source: SourceRecord {
+                flavour: plan.source.name.clone(),
+                file: plan.source.file.clone(),
+                sha256: plan.source.sha256,
+                url: plan.source.urls.first().cloned(),
+            },
+            patches: plan.patches.iter().map(file).collect(),
+            files: plan.files.iter().map(file).collect(),
+            dependencies: plan.dependencies.iter().filter_map(dependency).collect(),
+            build_image: image(&rootfs.build),
+            run_image: image(&rootfs.run),
+            steps: plan.portable_steps.iter().map(step).collect(),
+            env: env.clone(),
+            network: plan.network,
+            modules: plan.modules.clone(),
+        },
         source_date_epoch: plan.released,
     }
 }

@@ -55,7 +55,7 @@ impl World {
     }
 
     fn open(&self, codec: Codec) -> Option<Artifact> {
-        let build_id = records::origin().build_id;
+        let build_id = records::origin().product.build_id;
         Artifact::open(&self.store, &build_id, codec, &self.interrupt).expect("no error")
     }
 
@@ -65,7 +65,9 @@ impl World {
     }
 
     fn names(&self) -> Vec<String> {
-        let dir = self.store.artifact_path(&records::origin().build_id);
+        let dir = self
+            .store
+            .artifact_path(&records::origin().product.build_id);
         let entries = fs::read_dir(dir).expect("readdir");
         let names = entries.map(|entry| entry.expect("an entry").file_name());
         let mut names: Vec<String> = names.filter_map(|name| name.into_string().ok()).collect();
@@ -201,7 +203,7 @@ fn what_is_not_what_its_record_says_is_set_aside_and_can_be_made_again() {
             |a| {
                 let text = fs::read_to_string(a.record_file()).expect("read");
                 let other = Sha256::of(b"other").to_string();
-                let text = text.replace(&a.record().build_id.to_string(), &other);
+                let text = text.replace(&a.record().product.build_id.to_string(), &other);
                 fs::write(a.record_file(), text).expect("write");
             },
             3,
