@@ -1,11 +1,15 @@
 //! What a build's plan says, and what its id depends on.
 
+mod support {
+    pub(crate) mod formulae;
+}
+
 use std::collections::BTreeMap;
-use std::fs;
 
 use pybuild::build::{BuildOptions, BuildPlan, PlannedDependency, Platform, plan};
 use pybuild::formula::Catalog;
 use pybuild::model::{Arch, Sha256};
+use support::formulae::{File, OTHER, OTHER_VERSIONS, edit, laid_out};
 
 const FORMULA: &str = r#"schema = 1
 name   = "thing"
@@ -45,25 +49,9 @@ tgz  = { sha256 = "2222222222222222222222222222222222222222222222222222222222222
 tree = { sha256 = "2222222222222222222222222222222222222222222222222222222222222222", pool = "pool/main/t/thing/thing_2.0.orig.tar.xz" }
 "#;
 
-const OTHER: &str = r#"schema = 1
-name   = "other"
-kind   = "library"
-prefix = "/opt/other"
-[[series]]
-versions = ">=1"
-steps = [{ name = "install", run = ["make", "install"] }]
-"#;
-
-const OTHER_VERSIONS: &str = r#"schema = 1
-[sources.tgz]
-urls = ["https://example.org/other-{version}.tgz"]
-[versions]
-"1.0" = { released = 2020-01-01, tgz = { sha256 = "4444444444444444444444444444444444444444444444444444444444444444" } }
-"#;
-
 /// Everything that a plan is made of.
 struct Given {
-    files: Vec<(&'static str, String)>,
+    files: Vec<File>,
     platform: Platform,
     version: &'static str,
     profile: &'static str,
@@ -100,19 +88,11 @@ impl Given {
     }
 
     fn edit(&mut self, path: &str, from: &str, to: &str) {
-        let mut files = self.files.iter_mut();
-        let (_, text) = files.find(|(p, _)| *p == path).expect(path);
-        assert!(text.contains(from), "{path} has no {from:?} to edit");
-        *text = text.replacen(from, to, 1);
+        edit(&mut self.files, path, from, to);
     }
 
     fn plan(&self) -> BuildPlan {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        for (path, text) in &self.files {
-            let path = dir.path().join(path);
-            fs::create_dir_all(path.parent().expect("below the directory")).expect("mkdir");
-            fs::write(path, text).expect("write");
-        }
+        let dir = laid_out(&self.files);
         let catalog = Catalog::load(Some(dir.path())).expect("good formulae");
         let formula = catalog.get(&"thing".parse().expect("a name"));
         let recipe = formula

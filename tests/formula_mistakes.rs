@@ -1,11 +1,16 @@
 //! Every mistake that a formula can hold, and what a person is told about it: one edit of a good
 //! formula each, and a snapshot of the message.
 
+mod support {
+    pub(crate) mod formulae;
+}
+
 use std::fs;
 use std::path::Path;
 
 use miette::{GraphicalReportHandler, GraphicalTheme, NamedSource};
 use pybuild::formula::{Catalog, FormulaError};
+use support::formulae::{File, OTHER, OTHER_VERSIONS, edit, laid_out};
 
 const THING: &str = r#"schema = 1
 name   = "thing"
@@ -55,27 +60,8 @@ tgz  = { sha256 = "2222222222222222222222222222222222222222222222222222222222222
 tree = { sha256 = "3333333333333333333333333333333333333333333333333333333333333333", pool = "pool/main/t/thing/thing_2.0.orig.tar.xz" }
 "#;
 
-const OTHER: &str = r#"schema = 1
-name   = "other"
-kind   = "library"
-prefix = "/opt/other"
-
-[[series]]
-versions = ">=1"
-steps = [{ name = "install", run = ["make", "install"] }]
-"#;
-
-const OTHER_VERSIONS: &str = r#"schema = 1
-
-[sources.tgz]
-urls = ["https://example.org/other-{version}.tgz"]
-
-[versions]
-"1.0" = { released = 2020-01-01, tgz = { sha256 = "4444444444444444444444444444444444444444444444444444444444444444" } }
-"#;
-
 /// The good formulae, by path below the directory.
-fn good() -> Vec<(&'static str, String)> {
+fn good() -> Vec<File> {
     vec![
         ("thing.toml", THING.to_owned()),
         ("thing.versions.toml", THING_VERSIONS.to_owned()),
@@ -86,13 +72,8 @@ fn good() -> Vec<(&'static str, String)> {
     ]
 }
 
-fn load(files: &[(&str, String)]) -> Result<Catalog, String> {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    for (path, text) in files {
-        let path = dir.path().join(path);
-        fs::create_dir_all(path.parent().expect("below the directory")).expect("mkdir");
-        fs::write(path, text).expect("write");
-    }
+fn load(files: &[File]) -> Result<Catalog, String> {
+    let dir = laid_out(files);
     Catalog::load(Some(dir.path())).map_err(|error| rendered(error, dir.path()))
 }
 
@@ -117,12 +98,7 @@ fn rendered(mut error: FormulaError, dir: &Path) -> String {
 fn said(edits: &[(&str, &str, &str)]) -> String {
     let mut files = good();
     for (file, from, to) in edits {
-        let (_, text) = files
-            .iter_mut()
-            .find(|(path, _)| path == file)
-            .expect("one of the good files");
-        assert!(text.contains(from), "{file} has no {from:?} to edit");
-        *text = text.replacen(from, to, 1);
+        edit(&mut files, file, from, to);
     }
     load(&files)
         .map(|_| ())
@@ -330,12 +306,8 @@ fn files_made_to_break_the_reader_are_told_as_mistakes() {
 fn a_directory_may_hold_other_things_and_traps_are_refused() {
     use std::os::unix::fs::symlink;
 
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = laid_out(&good());
     let at = |path: &str| dir.path().join(path);
-    for (path, text) in good() {
-        fs::create_dir_all(at(path).parent().expect("below the directory")).expect("mkdir");
-        fs::write(at(path), text).expect("write");
-    }
     fs::write(at("README.md"), "# Ours\n").expect("write");
     fs::create_dir(at("target")).expect("mkdir");
     symlink(dir.path(), at("target/round")).expect("symlink");

@@ -10,9 +10,10 @@ use nix::sys::utsname::uname;
 
 use super::error::{Gate, SandboxError};
 use super::launch::Launcher;
-use super::op::{FileSystem, Namespace, Op};
+use super::op::{FileSystem, Op};
+use super::plan::own_namespaces;
 use super::probe::{Host, Rooting, kernel_version};
-use super::spec::{Identity, Privileges};
+use super::spec::{Identity, Network, Privileges};
 use crate::model::{Elapsed, GuestPath};
 use crate::sys::fs::{FsError, create_dir_all, remove_tree};
 use crate::sys::landlock;
@@ -198,18 +199,10 @@ impl<'a> Examination<'a> {
         if self.host.is_root() {
             plan.push(Op::BecomeUser { identity: outside });
         }
-        let mut namespaces = vec![
-            Namespace::User,
-            Namespace::Mount,
-            Namespace::Pid,
-            Namespace::Ipc,
-            Namespace::Uts,
-            Namespace::Network,
-        ];
-        if self.host.has_cgroup_namespaces() {
-            namespaces.push(Namespace::Cgroup);
-        }
-        plan.push(Op::Unshare { namespaces });
+        let cgroup = self.host.has_cgroup_namespaces();
+        plan.push(Op::Unshare {
+            namespaces: own_namespaces(Network::None, cgroup),
+        });
         plan.push(Op::MapIdentity {
             inside: Identity::BUILDER,
             outside,

@@ -139,14 +139,8 @@ fn plan_namespaces(
     Ok(())
 }
 
-/// The first steps of every plan, which ask nothing of the rest: from an ordinary user's process to
-/// one in namespaces of its own.
-pub(super) fn namespaces(
-    inside: Identity,
-    outside: Identity,
-    network: Network,
-    cgroup: bool,
-) -> Vec<Op> {
+/// The kinds of namespaces that a sandbox has of its own.
+pub(super) fn own_namespaces(network: Network, cgroup: bool) -> Vec<Namespace> {
     let mut namespaces = vec![
         Namespace::User,
         Namespace::Mount,
@@ -160,11 +154,24 @@ pub(super) fn namespaces(
     if network == Network::None {
         namespaces.push(Namespace::Network);
     }
+    namespaces
+}
+
+/// The first steps of every plan, which ask nothing of the rest: from an ordinary user's process to
+/// one in namespaces of its own.
+pub(super) fn namespaces(
+    inside: Identity,
+    outside: Identity,
+    network: Network,
+    cgroup: bool,
+) -> Vec<Op> {
     let mut ops = vec![
         Op::TieToLauncher {
             oom_score: OOM_SCORE,
         },
-        Op::Unshare { namespaces },
+        Op::Unshare {
+            namespaces: own_namespaces(network, cgroup),
+        },
         Op::MapIdentity { inside, outside },
         Op::SetHostname {
             name: HOSTNAME.to_owned(),

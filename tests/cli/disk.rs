@@ -24,19 +24,16 @@ rm "$dir/ballast"
 exec "$@"
 "#;
 
-/// Without being root outside it takes a user namespace to mount, and a second one to be an
+/// What runs a program, as whoever runs this, after a shell's script that mounts something for it
+/// alone. Without being root outside it takes a user namespace to mount, and a second one to be an
 /// ordinary user again.
-fn on_a_small_disk(case: &Case, again: bool, shared: Option<&Path>) -> Pybuild {
-    let disk = case.at("disk");
-    fs::create_dir(&disk).expect("mkdir");
-    let disk_name = disk.to_str().expect("ASCII");
-    let shared = shared.map_or("", |path| path.to_str().expect("ASCII"));
-    let again = if again { "again" } else { "" };
+fn namespaced<'a>(script: &[&'a str]) -> Vec<&'a str> {
     let mut wrapper = vec!["unshare", "--mount"];
     if !is_root() {
         wrapper.extend(["--user", "--map-root-user"]);
     }
-    wrapper.extend(["--", "sh", "-c", SMALL, "sh", again, disk_name, shared]);
+    wrapper.extend(["--", "sh", "-c"]);
+    wrapper.extend(script);
     if !is_root() {
         wrapper.extend([
             "unshare",
@@ -46,6 +43,17 @@ fn on_a_small_disk(case: &Case, again: bool, shared: Option<&Path>) -> Pybuild {
             "--",
         ]);
     }
+    wrapper
+}
+
+/// To run on a disk of its own that is nearly full ([`SMALL`]).
+fn on_a_small_disk(case: &Case, again: bool, shared: Option<&Path>) -> Pybuild {
+    let disk = case.at("disk");
+    fs::create_dir(&disk).expect("mkdir");
+    let disk_name = disk.to_str().expect("ASCII");
+    let shared = shared.map_or("", |path| path.to_str().expect("ASCII"));
+    let again = if again { "again" } else { "" };
+    let wrapper = namespaced(&[SMALL, "sh", again, disk_name, shared]);
     let nested = if is_root() { "" } else { "1" };
     wrapped(&wrapper, &disk.join("store")).env("NESTED", nested)
 }
@@ -98,20 +106,7 @@ fn a_store_that_cannot_be_written_to_is_named() {
     // Made whole, then read-only.
     let script = "mount -t tmpfs -o ro none \"$1\"; shift; exec \"$@\"";
     let name = disk.to_str().expect("ASCII");
-    let mut wrapper = vec!["unshare", "--mount"];
-    if !is_root() {
-        wrapper.extend(["--user", "--map-root-user"]);
-    }
-    wrapper.extend(["--", "sh", "-c", script, "sh", name]);
-    if !is_root() {
-        wrapper.extend([
-            "unshare",
-            "--user",
-            "--map-user=1000",
-            "--map-group=1000",
-            "--",
-        ]);
-    }
+    let wrapper = namespaced(&[script, "sh", name]);
     let said = ["Read-only file system", "hint: ", "--store or PYBUILD_HOME"];
     for store in [disk.clone(), disk.join("store")] {
         let run = wrapped(&wrapper, &store)
