@@ -1,7 +1,7 @@
 //! Archives: taking apart those that others made, and making those that others check.
 //!
-//! Extraction ([`extract`]) trusts nothing: each name is resolved by the kernel below a directory
-//! descriptor, and what two readers could read in two ways is refused. Packing ([`pack`]) gives
+//! Extraction ([`extract()`]) trusts nothing: each name is resolved by the kernel below a directory
+//! descriptor, and what two readers could read in two ways is refused. Packing ([`pack()`]) gives
 //! the same bytes for the same tree, on any host and with any number of threads.
 
 mod codec;

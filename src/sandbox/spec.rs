@@ -1,6 +1,6 @@
 //! What a sandbox is, as a value: the isolation that a caller asks for, before any kernel is met.
 //!
-//! A [`SandboxSpec`] is plain data. [`super::plan`] turns it into the operations that make it
+//! A [`SandboxSpec`] is plain data. [`super::plan()`] turns it into the operations that make it
 //! true, and `--dry-run` prints those.
 
 use std::collections::BTreeMap;

@@ -9,7 +9,7 @@ use super::StoreError;
 use crate::sys::fs::{self as sysfs, FileLock, FsError};
 
 /// A directory of one's own in the store, removed when this is dropped. Beside it lies its lock:
-/// while that is held the directory belongs to a living process, afterwards [`sweep`] takes it.
+/// while that is held the directory belongs to a living process, afterwards `sweep` takes it.
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,
