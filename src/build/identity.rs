@@ -21,7 +21,7 @@ use crate::artifact::check::Check;
 use crate::formula::FileContent;
 use crate::model::{Arch, Glob, Link, Sha256};
 
-use super::plan::{BuildPlan, PlannedStep};
+use super::planned::{BuildPlan, PlannedStep};
 
 /// Raised whenever pybuild itself would build other bytes of the same recipe: another directory
 /// for the source, another base environment, another rule for the prefix or the archive.

@@ -4,12 +4,12 @@
 mod identity;
 pub mod log;
 mod plan;
+mod planned;
 mod run;
 mod show;
 
 pub use identity::BUILD_REVISION;
-pub use plan::{
-    Bind, BuildOptions, BuildPlan, PlannedDependency, PlannedStep, Platform, What, plan,
-};
+pub use plan::{BuildOptions, plan};
+pub use planned::{Bind, BuildPlan, PlannedDependency, PlannedStep, Platform, What};
 pub use run::{BuildError, Built, Conduct, FailedStep, Inputs, Tools, run, sandbox_of};
 pub use show::common_env;

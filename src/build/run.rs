@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::log::{BuildLog, LogHead};
-use super::plan::{self, BuildPlan, PlannedStep, What};
+use super::planned::{self, BuildPlan, PlannedStep, What};
 use crate::archive::{self, ArchiveError, Extract, Trust};
 use crate::formula::FileContent;
 use crate::model::{Amount, FormulaRef, Observer, Phase};
@@ -236,7 +236,7 @@ impl Workspace {
             sysfs::create_dir_all(&layout.at(room))?;
         }
         let mut tarballs = inputs.dependencies.iter();
-        for plan::Bind { what, .. } in &plan.binds {
+        for planned::Bind { what, .. } in &plan.binds {
             let into = layout.place(what);
             sysfs::create_dir_all(&into)?;
             match what {
@@ -298,7 +298,7 @@ impl Layout {
         layers: &[PathBuf],
         limits: Limits,
     ) -> SandboxSpec {
-        let bind = |bind: &plan::Bind| Bind {
+        let bind = |bind: &planned::Bind| Bind {
             source: self.place(&bind.what),
             target: bind.target.clone(),
             access: bind.access,

@@ -7,7 +7,7 @@ use crate::artifact::check::Check;
 use crate::model::{Glob, command_line, quoted};
 use crate::sandbox::Access;
 
-use super::plan::{Bind, BuildPlan, PlannedStep, What};
+use super::planned::{Bind, BuildPlan, PlannedStep, What};
 
 impl fmt::Display for BuildPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
