@@ -42,6 +42,7 @@ fn settings() -> Settings {
         retry_after_max: Duration::from_millis(5),
         idle_timeout: Duration::from_millis(400),
         low_speed: 1,
+        redirects: 4,
         proxy: false,
         ..Settings::default()
     }
@@ -447,6 +448,9 @@ fn redirects_are_followed_within_reason() {
             .expect_err("leads nowhere");
         assert!(matches!(trouble(&error), Trouble::Redirect(_)), "{error}");
     }
+    let asked = server.requests();
+    let again = asked.iter().filter(|request| request.path == "/loop");
+    assert_eq!(again.count(), settings().redirects + 1);
 }
 
 #[test]

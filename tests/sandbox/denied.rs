@@ -132,6 +132,10 @@ const SIGHTS: &[(&str, &str, &str)] = &[
     ("groups", "cat /proc/self/setgroups", "deny"),
     ("open descriptors", "ls /proc/self/fd | tr '\\n' ' '", "0 1 2 3"),
     ("core dumps", "ulimit -c", "0"),
+    ("more descriptors", "echo $(ulimit -n) $(ulimit -Hn)", "4096 4096"),
+    ("a session of others", "test $(cut -d' ' -f6 /proc/$$/stat) = $$ && echo its own", "its own"),
+    ("set-uid bits", "grep -v nosuid /proc/self/mountinfo || echo nowhere", "nowhere"),
+    ("device nodes", "grep -v nodev /proc/self/mountinfo | cut -d' ' -f5 | grep -v -e ^/dev -e ^/proc/ || echo nowhere", "nowhere"),
     ("the mask for new files", "umask", "0022"),
     ("interfaces", "tail -n +3 /proc/net/dev | cut -d: -f1", "lo"),
 ];
@@ -145,6 +149,19 @@ fn nothing_of_the_host_is_seen() {
         let output = Sandbox::new().run(&format!("exec 2>&1; {script}")).output;
         assert!(output.contains(expected), "{what}: {script}: {output}");
     }
+}
+
+#[test]
+fn what_root_may_by_its_groups_stays_outside() {
+    if cannot_sandbox() {
+        return;
+    }
+    let mut sandbox = Sandbox::new();
+    if !sandbox.host.is_root() {
+        return; // nobody else can leave a group
+    }
+    let output = sandbox.run("grep Groups: /proc/self/status").success();
+    assert_eq!(output.trim_end(), "Groups:");
 }
 
 #[test]

@@ -208,6 +208,19 @@ fn descriptors_of_the_launchers_caller_do_not_come_in() {
 }
 
 #[test]
+fn standard_input_of_the_launchers_caller_does_not_come_in() {
+    if cannot_sandbox() {
+        return;
+    }
+    let output = alone("exec </proc/self/status", "cat; echo read")
+        .output()
+        .expect("a run");
+    let output = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.matches("read\n").count(), 3, "{output}");
+    assert!(!output.contains("Pid:"), "{output}");
+}
+
+#[test]
 fn a_killed_launcher_leaves_no_process() {
     if cannot_sandbox() {
         return;
