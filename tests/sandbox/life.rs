@@ -221,6 +221,25 @@ fn standard_input_of_the_launchers_caller_does_not_come_in() {
 }
 
 #[test]
+fn what_else_the_launchers_caller_has_does_not_come_in() {
+    if cannot_sandbox() {
+        return;
+    }
+    let groups = "grep Groups: /proc/self/status | tr -d '[:space:]'; echo .";
+    let mut table = vec![("umask 027", "umask", "0022")];
+    if Sandbox::new().host.is_root() {
+        // Nobody else can leave a group.
+        let first = "exec setpriv --groups 4,27 -- \"$@\"";
+        table.push((first, groups, "Groups:."));
+    }
+    for (first, script, expected) in table {
+        let output = alone(first, script).output().expect("a run");
+        let output = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.matches(expected).count(), 3, "{first}: {output}");
+    }
+}
+
+#[test]
 fn a_killed_launcher_leaves_no_process() {
     if cannot_sandbox() {
         return;
