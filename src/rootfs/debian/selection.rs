@@ -169,6 +169,7 @@ mod tests {
             ("content", changed(|pick| pick.sha256 = Sha256::of(b"x"))),
             ("layer alone", digest_of(&[&a])),
             ("layers as one", digest_of(&[&[&a[..], &b[..]].concat()])),
+            ("a layer in two", digest_of(&[&a[..1], &a[1..], &b])),
             ("order of layers", digest_of(&[&b, &a])),
             ("architecture of all", digest(twelve, Arch::Arm64, &[&a, &b])),
             ("manifest", digest(manifest("debian-13"), Arch::Amd64, &[&a, &b])),
