@@ -38,6 +38,10 @@ impl Bench {
     /// A mirror with these packages, and the manifest of a stack that wants them. Nothing, loudly,
     /// on a host that cannot sandbox: what is tested comes before the sandbox, but wants to know.
     fn new(packages: &[Package]) -> Option<Self> {
+        // A bootstrap that goes further than it should would start this executable as its sandbox,
+        // and that all the tests again, without end.
+        let name = std::env::args().next();
+        assert_ne!(name.as_deref(), Some("pybuild-sandbox"), "no sandbox");
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
         let host = match Host::probe(dir.path()) {
             Ok(host) => host,

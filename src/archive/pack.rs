@@ -240,3 +240,38 @@ impl Write for Compressor<'_> {
         Ok(()) // a flush in the middle would change the bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_changes_while_it_is_packed_is_told() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        std::fs::write(dir.path().join("file"), "four").expect("written");
+        std::os::unix::fs::symlink("file", dir.path().join("link")).expect("symlink");
+        let tree = walk::open(dir.path()).expect("a tree");
+        let items = walk::walk(&tree).expect("readable");
+        let What::File { size, id, .. } = items[0].what else {
+            panic!("no file: {items:?}");
+        };
+        let interrupt = Interrupt::manual().expect("an eventfd");
+        let write = |path: &[u8], size, id| {
+            let (mut buffer, mut out) = ([0; 3], Vec::new());
+            write_file(&tree, path, size, id, &mut buffer, &mut out, &interrupt).map(|()| out)
+        };
+        let whole = write(b"file", size, id).expect("as it was seen");
+        assert_eq!(whole.len(), BLOCK);
+        let other = (id.0, id.1 + 1);
+        for (what, size, id) in [
+            ("grew", size - 1, id),
+            ("shrank", size + 1, id),
+            ("was replaced", size, other),
+        ] {
+            let told = write(b"file", size, id);
+            assert!(matches!(told, Err(ArchiveError::Changed { .. })), "{what}");
+        }
+        // Not even one with the same content.
+        assert!(write(b"link", size, id).is_err());
+    }
+}

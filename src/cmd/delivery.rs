@@ -78,8 +78,7 @@ impl Delivery for Direct {
             Ok(()) => {}
             // Not every file system has nameless files.
             Err(error) if error.source.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                let mut file = File::create(&named).map_err(FsError::new("create", &named))?;
-                fill(&mut file, content, &named)?;
+                copy_named(&named, content)?;
             }
             Err(error) => return Err(error.into()),
         }
@@ -119,6 +118,18 @@ fn copy_nameless(dir: &Path, content: &File) -> Result<File, FsError> {
         .map_err(FsError::new("open", dir))?;
     fill(&mut file, content, dir)?;
     Ok(file)
+}
+
+/// A copy of `content` at `path`, in the place of what is there: a symlink is not followed, since
+/// who may put one there need not be who this process is.
+fn copy_named(path: &Path, content: &File) -> Result<(), FsError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(FsError::new("unlink", path)(error));
+        }
+        _ => {}
+    }
+    fill(&mut sysfs::create_new(path)?, content, path)
 }
 
 fn fill(file: &mut File, mut content: &File, path: &Path) -> Result<(), FsError> {
@@ -179,6 +190,31 @@ mod tests {
         delivery.remove(to).expect("removed");
         delivery.remove(to).expect("what is not there is fine");
         assert!(!dir.path().join("dist").join(to).exists());
+    }
+
+    #[test]
+    fn symlinks_in_the_place_of_a_file_are_replaced() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let outside = dir.path().join("outside");
+        fs::write(&outside, "kept").expect("written");
+        let root = dir.path().join("dist");
+        fs::create_dir(&root).expect("mkdir");
+        for name in ["file", ".file.new", "named"] {
+            symlink(&outside, root.join(name)).expect("symlink");
+        }
+        let delivery = Direct::new(&root);
+        delivery
+            .put(Path::new("file"), &content("new"))
+            .expect("delivered");
+        // As on a file system without nameless files.
+        copy_named(&root.join("named"), &content("new")).expect("written");
+        for name in ["file", "named"] {
+            let found = fs::symlink_metadata(root.join(name)).expect("there");
+            assert!(found.is_file(), "{name}");
+            assert_eq!(fs::read_to_string(root.join(name)).expect("a file"), "new");
+        }
+        assert_eq!(fs::read_to_string(&outside).expect("there"), "kept");
     }
 
     #[test]

@@ -7,9 +7,10 @@ use super::Failure;
 use super::session::Session;
 use crate::cli;
 use crate::formula::{Recipe, Source};
-use crate::model::{Amount, Phase};
+use crate::model::{Amount, Phase, Sha256};
 use crate::net::{Client, Download, NetError, Settings};
 use crate::rootfs::debian;
+use crate::sys::fs::{self as sysfs, FsError};
 use crate::ui::ExitKind;
 
 /// The places that are asked besides upstream.
@@ -69,12 +70,10 @@ pub(super) fn fetch<'a>(
     mirrors: &Mirrors,
     session: &Session,
 ) -> Result<Fetched<'a>, Failure> {
-    let kept = |source: &'a Source| {
-        let blob = session.store.blob(&source.sha256)?;
-        Some(Fetched { source, blob })
-    };
-    if let Some(fetched) = recipe.sources.iter().find_map(kept) {
-        return Ok(fetched);
+    for source in &recipe.sources {
+        if let Some(blob) = kept(source, session)? {
+            return Ok(Fetched { source, blob });
+        }
     }
     let title = format!("fetching the source of {}", recipe.reference);
     let phase = session.observer().phase(title, Amount::Bytes(0));
@@ -100,6 +99,26 @@ pub(super) fn fetch<'a>(
         }
     }
     Err(none_of(recipe, failed.into_values().collect()))
+}
+
+/// What the store has kept of a source, read again before it is believed. What a disk has spoilt is
+/// set aside, to be fetched again.
+fn kept(source: &Source, session: &Session) -> Result<Option<PathBuf>, Failure> {
+    let Some(blob) = session.store.blob(&source.sha256) else {
+        return Ok(None);
+    };
+    let mut file = sysfs::open(&blob)?;
+    let (digest, _) = Sha256::of_reader(&mut file).map_err(FsError::new("read", &blob))?;
+    if digest == source.sha256 {
+        return Ok(Some(blob));
+    }
+    let aside = session.store.set_aside(&blob)?;
+    session.observer().warn(format!(
+        "{} was spoilt in the store: it is at {}, and fetched again",
+        source.file,
+        aside.display()
+    ));
+    Ok(None)
 }
 
 /// What to say when no form of a source can be had.
@@ -165,7 +184,6 @@ fn fetch_one(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Sha256;
 
     #[test]
     fn upstream_is_asked_first_and_the_pool_last() {

@@ -124,7 +124,18 @@ fn what_is_refused_everywhere() {
         ),
         (
             "a global path",
-            tar().extension(b'g', b"8 path=a\n").file("b", "x").end(),
+            tar().extension(b'g', b"9 path=a\n").file("b", "x").end(),
+        ),
+        (
+            "a global link",
+            tar()
+                .extension(b'g', b"14 linkpath=a\n")
+                .file("b", "x")
+                .end(),
+        ),
+        (
+            "a global size",
+            tar().extension(b'g', b"9 size=1\n").file("b", "x").end(),
         ),
         ("no end", tar().file("a", "x").0),
         ("nothing", Vec::new()),

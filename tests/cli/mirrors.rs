@@ -211,6 +211,43 @@ fn a_source_that_is_no_tarball_is_named() {
 }
 
 #[test]
+fn a_source_that_the_store_has_spoilt_is_set_aside_and_fetched_again() {
+    let Some(case) = Case::new() else { return };
+    let formula = Formula::hello();
+    let build = || formula.build(&case).args(["--rebuild"]).run().succeeds();
+    build();
+    let first = fs::read(tarball(&case)).expect("delivered");
+    let blobs = case.store().join("blobs");
+    let sources = names(&blobs);
+    assert_eq!(sources.len(), 1);
+    // A good tarball, but not the one that was asked for.
+    let other = fs::read(case.at("sources/hello-1.0.tar.gz")).expect("readable");
+    let other = [other.as_slice(), &[0; 512]].concat();
+    fs::write(blobs.join(&sources[0]), &other).expect("written");
+    let ran = build();
+    let said = "hello-1.0.tar.gz was spoilt in the store";
+    assert!(ran.err.contains(said), "{}", ran.err);
+    assert_eq!(names(&blobs), sources);
+    assert_eq!(digest(&blobs.join(&sources[0])).to_string(), sources[0]);
+    let aside = case
+        .store()
+        .join("set-aside")
+        .join(format!("{}.0", sources[0]));
+    assert_eq!(fs::read(aside).expect("kept"), other);
+    assert_eq!(fs::read(tarball(&case)).expect("delivered"), first);
+    // And what is sound is not asked for again.
+    fs::remove_dir_all(case.at("sources")).expect("removed");
+    let formulae = case.at("formulae");
+    let again = case.pybuild().args(["sandbox", STACK, "hello-1.0"]);
+    let again = again.args(["--rebuild", "--formulae"]).args([formulae]);
+    again
+        .args(["--output".into(), case.dist()])
+        .run()
+        .succeeds();
+    case.is_clean();
+}
+
+#[test]
 fn secrets_are_told_to_nobody() {
     const CANARY: &str = "canary-7f3a";
     let Some(case) = Case::new() else { return };

@@ -98,6 +98,52 @@ fn nothing_of_the_host_is_in_a_sandbox() {
     case.is_clean();
 }
 
+/// The uids, gids and groups of a process, as far as they are not nobody's.
+fn rights_of(process: &str) -> Option<String> {
+    let (pid, _) = process.split_once(": ").expect("a pid");
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let nobody = NOBODY.to_string();
+    let mut rights = String::new();
+    for line in status.lines() {
+        let (name, ids) = line.split_once(':').unwrap_or_default();
+        if ["Uid", "Gid", "Groups"].contains(&name) {
+            let others: Vec<_> = ids.split_whitespace().filter(|id| *id != nobody).collect();
+            rights.push_str(&others.join(" "));
+        }
+    }
+    (!rights.is_empty()).then_some(rights)
+}
+
+#[test]
+fn root_is_given_up_by_whatever_works() {
+    if !is_root() {
+        return; // there is nothing to give up
+    }
+    let Some(case) = Case::new() else { return };
+    let start = || wrapped(&["setpriv", "--groups", "4,27", "--"], &case.store());
+    let formula = Formula::hello().step("hang", "echo up >&2; sleep 86400");
+    let script = ["run", STACK, "--", "sh", "-c", "echo up >&2; sleep 86400"];
+    // Where an output directory is root's, one process is root: it writes to that alone.
+    let runs = [
+        (start().args(script), 0),
+        (formula.build_by(&case, start()).args(["--verbose"]), 1),
+    ];
+    for (run, stewards) in runs {
+        let run = run.start();
+        assert!(run.says("up"));
+        let processes = processes_of(&case.at(""));
+        assert!(processes.len() > 2, "{processes:?}");
+        let powerful: Vec<_> = processes
+            .iter()
+            .filter_map(|process| Some((process, rights_of(process)?)))
+            .collect();
+        assert_eq!(powerful.len(), stewards, "{powerful:?}");
+        run.signal(Signal::SIGTERM);
+        assert_eq!(run.wait().code, 143);
+    }
+    case.is_clean();
+}
+
 #[test]
 fn an_interrupted_command_leaves_nothing() {
     let Some(case) = Case::new() else { return };

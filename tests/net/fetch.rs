@@ -6,7 +6,7 @@ use std::path::Path;
 use pybuild::model::Sha256;
 use pybuild::net::{NetError, Trouble};
 
-use crate::kit::{ETAG, Here, MIB, content, download, trouble};
+use crate::kit::{ETAG, Here, MIB, content, download, settings, trouble};
 use crate::server::{Reply, Request, Server, closed_port};
 
 #[test]
@@ -116,6 +116,9 @@ fn redirects_are_followed_within_reason() {
             .expect_err("leads nowhere");
         assert!(matches!(trouble(&error), Trouble::Redirect(_)), "{error}");
     }
+    let asked = server.requests();
+    let again = asked.iter().filter(|request| request.path == "/loop");
+    assert_eq!(again.count(), settings().redirects + 1);
 }
 
 #[test]

@@ -32,6 +32,7 @@ pub(crate) fn settings() -> Settings {
         retry_after_max: Duration::from_millis(5),
         idle_timeout: Duration::from_millis(400),
         low_speed: 1,
+        redirects: 4,
         proxy: false,
         ..Settings::default()
     }

@@ -53,6 +53,7 @@ const CALLS: &[Call] = &[
     ("type into the terminal", libc::SYS_ioctl, r#"0, 0x5412, "x""#, Errno::EPERM),
     ("the same, high bits set", libc::SYS_ioctl, r#"0, 0x100005412, "x""#, Errno::EPERM),
     ("paste into the console", libc::SYS_ioctl, r#"0, 0x541c, "\3""#, Errno::EPERM),
+    ("another line discipline", libc::SYS_ioctl, r#"0, 0x5423, "\0\0\0\0""#, Errno::EPERM),
     ("raw packets", libc::SYS_socket, "17, 3, 0", Errno::EAFNOSUPPORT),
     ("the hypervisor", libc::SYS_socket, "40, 1, 0", Errno::EAFNOSUPPORT),
     ("the kernel's ciphers", libc::SYS_socket, "38, 5, 0", Errno::EAFNOSUPPORT),
@@ -130,8 +131,12 @@ const SIGHTS: &[(&str, &str, &str)] = &[
     ("the map", "cat /proc/self/uid_map | tr -s ' '", "1"),
     ("another map", "echo 0 0 1 > /proc/self/uid_map", "error"),
     ("groups", "cat /proc/self/setgroups", "deny"),
-    ("open descriptors", "ls /proc/self/fd | tr '\\n' ' '", "0 1 2 3"),
-    ("core dumps", "ulimit -c", "0"),
+    ("open descriptors", "echo [$(ls /proc/self/fd)]", "[0 1 2 3]"),
+    ("core dumps", "echo $(ulimit -c) $(ulimit -Hc)", "0 0"),
+    ("more descriptors", "echo $(ulimit -n) $(ulimit -Hn)", "4096 4096"),
+    ("a session of others", "test $(cut -d' ' -f6 /proc/$$/stat) = $$ && echo its own", "its own"),
+    ("set-uid bits", "grep -v nosuid /proc/self/mountinfo || echo nowhere", "nowhere"),
+    ("device nodes", "grep -v nodev /proc/self/mountinfo | cut -d' ' -f5 | grep -v -e ^/dev -e ^/proc/ || echo nowhere", "nowhere"),
     ("the mask for new files", "umask", "0022"),
     ("interfaces", "tail -n +3 /proc/net/dev | cut -d: -f1", "lo"),
 ];
@@ -272,15 +277,20 @@ fn killing_everyone_kills_no_one_else() {
 }
 
 #[test]
-fn shared_memory_of_the_host_is_not_there() {
+fn no_namespace_is_the_hosts() {
     if cannot_sandbox() {
         return;
     }
-    // shmget of any segment that exists, seen by its table.
-    let output = Sandbox::new()
-        .run("tail -n +2 /proc/sysvipc/shm | wc -l")
-        .success();
-    assert_eq!(output.trim(), "0");
+    for kind in ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"] {
+        let path = format!("/proc/self/ns/{kind}");
+        let Ok(host) = fs::read_link(&path) else {
+            continue; // a kernel without such namespaces
+        };
+        let output = Sandbox::new().run(&format!("readlink {path}")).success();
+        let inside = output.trim_end();
+        assert!(inside.starts_with(&format!("{kind}:[")), "{output}");
+        assert_ne!(host.to_str(), Some(inside));
+    }
 }
 
 #[test]

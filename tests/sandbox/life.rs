@@ -199,12 +199,44 @@ fn descriptors_of_the_launchers_caller_do_not_come_in() {
     if cannot_sandbox() {
         return;
     }
-    let script = "ls /proc/self/fd | tr '\\n' ' '";
+    let script = "echo [$(ls /proc/self/fd)]";
     let output = alone("exec 5</etc/passwd 7</ 9</proc/self/status", script)
         .output()
         .expect("a run");
     let output = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert_eq!(output.matches("0 1 2 3 ").count(), 3, "{output}");
+    assert_eq!(output.matches("[0 1 2 3]").count(), 3, "{output}");
+}
+
+#[test]
+fn standard_input_of_the_launchers_caller_does_not_come_in() {
+    if cannot_sandbox() {
+        return;
+    }
+    let output = alone("exec </proc/self/status", "cat; echo read")
+        .output()
+        .expect("a run");
+    let output = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.matches("read\n").count(), 3, "{output}");
+    assert!(!output.contains("Pid:"), "{output}");
+}
+
+#[test]
+fn what_else_the_launchers_caller_has_does_not_come_in() {
+    if cannot_sandbox() {
+        return;
+    }
+    let groups = "grep Groups: /proc/self/status | tr -d '[:space:]'; echo .";
+    let mut table = vec![("umask 027", "umask", "0022")];
+    if Sandbox::new().host.is_root() {
+        // Nobody else can leave a group.
+        let first = "exec setpriv --groups 4,27 -- \"$@\"";
+        table.push((first, groups, "Groups:."));
+    }
+    for (first, script, expected) in table {
+        let output = alone(first, script).output().expect("a run");
+        let output = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.matches(expected).count(), 3, "{first}: {output}");
+    }
 }
 
 #[test]

@@ -23,6 +23,8 @@ fn time_runs_out() {
         (End::TimedOut, "on\n")
     );
     assert!(ran.outcome.wall >= Duration::from_millis(300));
+    // The launcher, who would end it later, knows nothing of the memory.
+    assert!(ran.outcome.peak_memory.is_some(), "pid 1 keeps the time");
     nothing_is_left(&sleep);
 }
 

@@ -228,6 +228,23 @@ fn a_work_directory_that_cannot_be_written_is_told() {
 }
 
 #[test]
+fn no_root_heeds_device_nodes_or_set_uid_bits() {
+    if cannot_sandbox() {
+        return;
+    }
+    for rooting in rootings() {
+        let mut sandbox = Sandbox::new();
+        sandbox.host = sandbox.host.with_rooting(rooting.clone());
+        let script = "grep ' / / ' /proc/self/mountinfo || grep ' / ' /proc/self/mountinfo";
+        let mount = sandbox.run(script).success();
+        let flags = mount.split(' ').nth(5).expect("flags");
+        for flag in ["nosuid", "nodev"] {
+            assert!(flags.split(',').any(|f| f == flag), "{rooting:?}: {mount}");
+        }
+    }
+}
+
+#[test]
 fn suid_programs_of_the_rootfs_give_nothing() {
     if cannot_sandbox() {
         return;

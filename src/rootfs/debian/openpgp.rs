@@ -453,13 +453,113 @@ mod tests {
         let short = config(primary, SignatureType::Text, BIRTH + DAY, short);
         let said = refusal(&keyring, &sign(primary, short), now);
         assert!(said.ends_with("has expired"), "{said}");
-        let mut weak = config(primary, SignatureType::Text, BIRTH + DAY, Vec::new());
-        weak.hash_alg = HashAlgorithm::Sha1;
-        // Some versions of the crate refuse to make such a signature in the first place.
-        let weak = CleartextSignedMessage::new(TEXT, weak, primary, &Password::empty());
-        if let Ok(weak) = weak.and_then(|weak| weak.to_armored_string(ArmorOptions::default())) {
-            assert!(refusal(&keyring, &weak, now).contains("can be forged"));
+        let good = config(primary, SignatureType::Text, BIRTH + DAY, Vec::new())
+            .sign(primary, &Password::empty(), TEXT.as_bytes())
+            .expect("a signature");
+        // What would otherwise be found first is that the digest of the document is another one.
+        let relabelled = |how: &dyn Fn(&mut SignatureConfig)| {
+            let mut config = good.config().expect("of a known version").clone();
+            how(&mut config);
+            let bytes = good.signature().expect("of a known version").clone();
+            let changed = Signature::from_config(config, [0; 2], bytes).expect("a signature");
+            CleartextSignedMessage::new_many(TEXT, |_| Ok(vec![changed]))
+                .and_then(|message| message.to_armored_string(ArmorOptions::default()))
+                .expect("armour")
+        };
+        for weak in [HashAlgorithm::Sha1, HashAlgorithm::Md5] {
+            let document = relabelled(&|config| config.hash_alg = weak);
+            let said = refusal(&keyring, &document, now);
+            assert!(said.ends_with("with a digest that can be forged"), "{said}");
         }
+        let document = relabelled(&|config| config.typ = SignatureType::CertGeneric);
+        let said = refusal(&keyring, &document, now);
+        assert!(
+            said.ends_with("signed something else than a document"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn subkeys_sign_only_as_far_as_their_key_lets_them() {
+        let key = key();
+        let (primary, subkey) = (&key.primary_key, &key.secret_subkeys[0].key);
+        let password = Password::empty();
+        let document = signed(subkey, BIRTH + 20 * DAY);
+        let bind = |typ, made, more| {
+            config(primary, typ, made, more)
+                .sign_subkey_binding(
+                    primary,
+                    primary.public_key(),
+                    &password,
+                    subkey.public_key(),
+                )
+                .expect("a signature on the subkey")
+        };
+        let agreement = config(subkey, SignatureType::KeyBinding, BIRTH + DAY, Vec::new())
+            .sign_primary_key_binding(subkey, subkey.public_key(), &password, primary.public_key())
+            .expect("the subkey's own signature");
+        let agreed = || SubpacketData::EmbeddedSignature(Box::new(agreement.clone()));
+        let flags = |flag: fn(&mut KeyFlags)| {
+            let mut flags = KeyFlags::default();
+            flag(&mut flags);
+            SubpacketData::KeyFlags(flags)
+        };
+        let signing = || flags(|flags| flags.set_sign(true));
+        let days = |days: u32| SubpacketData::KeyExpirationTime(Duration::from_secs(days * DAY));
+        let bound = |more| bind(SignatureType::SubkeyBinding, BIRTH + DAY, more);
+        let revoked = |made| bind(SignatureType::SubkeyRevocation, made, Vec::new());
+        let table = [
+            (
+                "as it should be",
+                vec![bound(vec![signing(), agreed()])],
+                "",
+            ),
+            (
+                "it lasts long enough",
+                vec![bound(vec![signing(), agreed(), days(30)])],
+                "",
+            ),
+            (
+                "it never agreed",
+                vec![bound(vec![signing()])],
+                "is not for signing",
+            ),
+            (
+                "it is for something else",
+                vec![bound(vec![flags(|f| f.set_encrypt_comms(true)), agreed()])],
+                "is not for signing",
+            ),
+            (
+                "it had expired",
+                vec![bound(vec![signing(), agreed(), days(10)])],
+                "was not valid when it signed",
+            ),
+            (
+                "it was revoked",
+                vec![bound(vec![signing(), agreed()]), revoked(BIRTH + 30 * DAY)],
+                "has been revoked",
+            ),
+        ];
+        let said = |how: &dyn Fn(&mut SignedPublicKey)| {
+            let mut public = key.to_public_key();
+            how(&mut public);
+            let found = keyring(&[&public]).verify(&document, at(BIRTH + 50 * DAY));
+            found
+                .err()
+                .map(|error| error.to_string())
+                .unwrap_or_default()
+        };
+        for (what, signatures, refused) in table {
+            let said = said(&|key| key.public_subkeys[0].signatures.clone_from(&signatures));
+            assert!(said.ends_with(refused), "{what}: {said}");
+            assert_eq!(said.is_empty(), refused.is_empty(), "{what}: {said}");
+        }
+        // It is worth nothing without its key.
+        let revocation = config(primary, SignatureType::KeyRevocation, BIRTH, Vec::new())
+            .sign_key(primary, &password, primary.public_key())
+            .expect("a revocation");
+        let said = said(&|key| key.details.revocation_signatures = vec![revocation.clone()]);
+        assert!(said.ends_with("has been revoked"), "{said}");
     }
 
     #[test]

@@ -131,3 +131,61 @@ pub(in crate::rootfs) fn key(manifest: &Manifest, arch: Arch) -> Sha256 {
     let manifest = manifest.digest();
     Sha256::of(format!("debian {BOOTSTRAP_REVISION} {arch} {manifest}").as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rootfs::Catalog;
+
+    fn pick(name: &str) -> Pick {
+        Pick {
+            name: name.to_owned(),
+            version: "1-1".to_owned(),
+            arch: "amd64".to_owned(),
+            filename: format!("pool/{name}.deb"),
+            size: 1,
+            sha256: Sha256::of(name.as_bytes()),
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip] // one change a line
+    fn what_can_change_an_image_changes_its_digest() {
+        let catalog = Catalog::load(None).expect("the catalogue");
+        let manifest = |name: &str| catalog.get(&name.parse().expect("a name")).expect("a stack");
+        let twelve = manifest("debian-12");
+        let (a, b) = ([pick("a"), pick("c")], [pick("b")]);
+        let digest_of = |layers: &[&[Pick]]| digest(twelve, Arch::Amd64, layers);
+        let changed = |change: fn(&mut Pick)| {
+            let mut a = a.clone();
+            change(&mut a[0]);
+            digest_of(&[&a, &b])
+        };
+        let as_it_is = digest_of(&[&a, &b]);
+        let others = [
+            ("name", changed(|pick| pick.name.push('x'))),
+            ("version", changed(|pick| pick.version.push('0'))),
+            ("architecture", changed(|pick| pick.arch = "all".to_owned())),
+            ("content", changed(|pick| pick.sha256 = Sha256::of(b"x"))),
+            ("layer alone", digest_of(&[&a])),
+            ("layers as one", digest_of(&[&[&a[..], &b[..]].concat()])),
+            ("a layer in two", digest_of(&[&a[..1], &a[1..], &b])),
+            ("order of layers", digest_of(&[&b, &a])),
+            ("architecture of all", digest(twelve, Arch::Arm64, &[&a, &b])),
+            ("manifest", digest(manifest("debian-13"), Arch::Amd64, &[&a, &b])),
+        ];
+        let mut seen = vec![("nothing", as_it_is)];
+        for (what, digest) in others {
+            let twin = seen.iter().find(|(_, other)| *other == digest);
+            assert_eq!(twin, None, "changing {what} gives a digest that is taken");
+            seen.push((what, digest));
+        }
+        let same = [
+            ("place on the mirror", changed(|pick| pick.filename.push('x'))),
+            ("order of packages", digest_of(&[&[pick("c"), pick("a")], &b])),
+        ];
+        for (what, digest) in same {
+            assert_eq!(digest, as_it_is, "{what}");
+        }
+    }
+}

@@ -320,3 +320,68 @@ pub(super) fn check_above(upper: &Path, lower: &Path) -> Result<(), DebianError>
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tree of these directories (their names end with a slash), files, and symlinks (`a -> b`).
+    fn tree(dir: &Path, name: &str, entries: &[&str]) -> PathBuf {
+        let tree = dir.join(name);
+        fs::create_dir_all(&tree).expect("mkdir");
+        for entry in entries {
+            let made = match entry.split_once(" -> ") {
+                Some((link, target)) => symlink(target, tree.join(link)),
+                None if entry.ends_with('/') => fs::create_dir_all(tree.join(entry)),
+                None => fs::write(tree.join(entry), "x"),
+            };
+            made.expect(entry);
+        }
+        tree
+    }
+
+    #[test]
+    fn an_upper_layer_hides_nothing_of_another_kind() {
+        let lower = ["usr/lib/", "usr/share/", "usr/lib/file", "lib -> usr/lib"];
+        let table: [(&[&str], Option<&str>); 6] = [
+            (&["usr/lib/more/", "usr/lib/new", "lib -> usr/lib"], None),
+            (&["usr/lib/", "usr/lib/file"], None),
+            (&["lib/"], Some("lib")),
+            (&["usr/", "usr/share -> lib"], Some("usr/share")),
+            (&["usr/", "usr/share"], Some("usr/share")),
+            (&["usr/lib/", "usr/lib/file -> x"], Some("usr/lib/file")),
+        ];
+        for (upper, hidden) in table {
+            let dir = tempfile::tempdir().expect("a temporary directory");
+            let lower = tree(dir.path(), "lower", &lower);
+            let found = check_above(&tree(dir.path(), "upper", upper), &lower);
+            let found = found.map_err(|error| match error {
+                DebianError::Hidden { path } => path,
+                other => panic!("{other}"),
+            });
+            assert_eq!(found.err(), hidden.map(PathBuf::from), "{upper:?}");
+        }
+    }
+
+    #[test]
+    fn configuration_files_wait_beside_their_places_and_nowhere_else() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        tree(dir.path(), "outside", &["conf"]);
+        let entries = ["etc/", "etc/conf", "out -> ../outside", "in -> etc"];
+        let tree = tree(dir.path(), "tree", &entries);
+        for path in ["out/conf", "out/nothing"] {
+            let refused = put_beside(&tree.join(path), &tree);
+            assert!(
+                matches!(refused, Err(DebianError::Outside { .. })),
+                "{path}"
+            );
+        }
+        assert!(dir.path().join("outside/conf").exists());
+        // Listed as configuration files, but not shipped.
+        for path in ["etc/nothing", "nowhere/conf"] {
+            put_beside(&tree.join(path), &tree).expect(path);
+        }
+        put_beside(&tree.join("in/conf"), &tree).expect("moved");
+        assert!(!tree.join("etc/conf").exists() && tree.join("etc/conf.dpkg-new").exists());
+    }
+}
