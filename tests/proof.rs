@@ -204,6 +204,10 @@ fn what_was_proven_is_packaged_and_comes_back_as_it_was() {
     let mut world = World::new();
     // A file for this machine, which needs the shell's own C library.
     fs::copy("/bin/sh", world.prefix().join("bin/sh")).expect("a shell");
+    for name in ["cat", "env", "sleep", "true"] {
+        let from = Path::new("/usr/bin").join(name);
+        fs::copy(from, world.prefix().join("bin").join(name)).expect("copied");
+    }
     let tool = format!("{HOME}/bin/tool");
     world.check("runs", HOME, &[tool.as_str()]);
     let Some(result) = world.prove() else { return };
@@ -222,6 +226,12 @@ fn what_was_proven_is_packaged_and_comes_back_as_it_was() {
     let record = gzip.record();
     assert_eq!(record.artifact.file, "tool-1.0.tar.gz");
     assert!(record.needs.libraries.contains("libc.so.6"));
+    // What the most demanding of its files asks for.
+    let (sound, _) = elves(&Tree::read(&world.prefix()).expect("a tree")).expect("read");
+    assert_eq!(sound.len(), 5);
+    for elf in &sound {
+        assert!(elf.glibc_floor() <= record.needs.glibc_floor, "{record:?}");
+    }
     assert_eq!(record.needs.glibc_floor, proven.facts().needs.glibc_floor);
     assert_eq!(record.artifact.unpacked_size, proven.facts().bytes);
     let zstd = repack(&gzip, how(Codec::Zstd), &world.store, &interrupt).expect("repacked");
@@ -237,6 +247,24 @@ fn what_was_proven_is_packaged_and_comes_back_as_it_was() {
         }
     }
     assert_eq!(world.leftovers(), 0);
+}
+
+#[test]
+fn a_library_that_is_missing_at_home_is_told() {
+    let mut world = World::new();
+    fs::copy("/bin/ls", world.prefix().join("bin/ls")).expect("copied");
+    world.shell("fine", HOME, "true");
+    let Some(result) = world.prove() else { return };
+    let Err(ProofError::Failed(failed)) = result else {
+        panic!("{result:?}");
+    };
+    for failure in &failed.failures {
+        let Failure::Unresolved { at, what } = failure else {
+            panic!("{failure:?}");
+        };
+        assert_eq!(*at, path(HOME));
+        assert!(matches!(what.missing, Missing::Library(_)), "{what}");
+    }
 }
 
 fn tool_record() -> ToolRecord {

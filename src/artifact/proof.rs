@@ -371,3 +371,42 @@ fn facts(
         checks,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::elf::{NeededVersion, Role};
+
+    #[test]
+    fn the_most_demanding_file_says_which_glibc_is_needed() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let tree = Tree::read(dir.path()).expect("a tree");
+        let elf = |versions: &[&str]| Elf {
+            path: PathBuf::from("file"),
+            role: Role::Library,
+            machine: Machine::of(Arch::Amd64),
+            interpreter: None,
+            soname: None,
+            needed: Vec::new(),
+            rpath: Vec::new(),
+            runpath: Vec::new(),
+            versions_needed: versions
+                .iter()
+                .map(|version| NeededVersion {
+                    library: "libc.so.6".to_owned(),
+                    version: (*version).to_owned(),
+                    weak: false,
+                })
+                .collect(),
+            versions_defined: BTreeSet::new(),
+        };
+        let elves = [
+            elf(&["GLIBC_2.2.5"]),
+            elf(&["GLIBC_2.9", "GLIBC_2.34", "GLIBC_2.17"]),
+            elf(&["GLIBC_2.28"]),
+            elf(&[]),
+        ];
+        let facts = facts(&tree, &elves, Resolution::default(), Vec::new());
+        assert_eq!(facts.needs.glibc_floor, "2.34".parse().ok());
+    }
+}

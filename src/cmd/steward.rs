@@ -364,4 +364,27 @@ mod tests {
         let given = Unprivileged::choose(Some(4_000_000_123), &missing).expect("any uid");
         assert_eq!((given.uid, given.gid), (4_000_000_123, 4_000_000_123));
     }
+
+    #[test]
+    fn a_store_that_root_has_used_is_not_taken_over() {
+        if !geteuid().is_root() {
+            return; // nobody else has a store of root's
+        }
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let nobody = Unprivileged::choose(None, &dir.path().join("missing")).expect("nobody");
+        let owner = |store: &Path| fs::metadata(store).expect("there").uid();
+        for name in ["missing", "empty"] {
+            let store = dir.path().join(name);
+            if name == "empty" {
+                fs::create_dir(&store).expect("mkdir");
+            }
+            nobody.own(&store).expect("given");
+            assert_eq!(owner(&store), NOBODY, "{name}");
+        }
+        let used = dir.path().join("used");
+        fs::create_dir_all(used.join("blobs")).expect("mkdir");
+        let refused = nobody.own(&used);
+        assert!(matches!(refused, Err(StewardError::RootsStore(_))));
+        assert_eq!(owner(&used), 0);
+    }
 }

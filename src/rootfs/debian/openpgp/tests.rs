@@ -1,4 +1,4 @@
-//! Signatures, real and broken, held against keyrings.
+//! Signatures that are good, and everything that makes them bad.
 
 use pgp::composed::{
     ArmorOptions, KeyType, SecretKeyParamsBuilder, SignedSecretKey, SubkeyParamsBuilder,
