@@ -14,6 +14,7 @@ mod style;
 mod summary;
 mod table;
 mod terminal;
+mod verification;
 pub mod text;
 
 pub use doctor::{Doctor, Line, Mark};
@@ -24,3 +25,4 @@ pub use style::{ColorChoice, Manner, Palette, Wish};
 pub use summary::{Built, PhaseTime, Summary};
 pub use table::{Align, Table};
 pub use terminal::Terminal;
+pub use verification::{Closeness, Verification, Wrong};
