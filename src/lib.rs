@@ -10,6 +10,7 @@ pub mod cmd;
 pub mod formula;
 pub mod model;
 pub mod net;
+pub mod publish;
 pub mod rootfs;
 pub mod sandbox;
 pub mod store;

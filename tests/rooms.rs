@@ -22,6 +22,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("formula", &["model", "sys"]),
     ("artifact", &["model", "sys", "store", "archive", "sandbox"]),
     (
+        "publish",
+        &["model", "sys", "store", "net", "archive", "artifact"],
+    ),
+    (
         "build",
         &[
             "model", "sys", "store", "net", "archive", "sandbox", "rootfs", "formula", "artifact",
@@ -33,7 +37,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "cmd",
         &[
             "model", "sys", "store", "net", "archive", "sandbox", "rootfs", "formula", "artifact",
-            "build", "ui", "cli",
+            "publish", "build", "ui", "cli",
         ],
     ),
     ("lib", &[]),

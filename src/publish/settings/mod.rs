@@ -1,0 +1,5 @@
+//! Everything that opening targets takes.
+
+/// Everything that opening targets takes.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {}

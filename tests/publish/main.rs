@@ -1,0 +1,4 @@
+//! Publishing to a directory and to a real S3 server, as its callers do it.
+
+mod directory;
+mod kit;
