@@ -16,3 +16,4 @@ pub mod sandbox;
 pub mod store;
 pub mod sys;
 pub mod ui;
+pub mod verify;

@@ -31,13 +31,22 @@ const ROOMS: &[(&str, &[&str])] = &[
             "model", "sys", "store", "net", "archive", "sandbox", "rootfs", "formula", "artifact",
         ],
     ),
+    // `build` for the checks that its plans hold; `sys` for files and the wish to stop; `store`
+    // for scratch.
+    (
+        "verify",
+        &[
+            "model", "sys", "store", "archive", "sandbox", "rootfs", "formula", "artifact",
+            "publish", "build",
+        ],
+    ),
     ("ui", &["model"]),
     ("cli", &["model"]),
     (
         "cmd",
         &[
             "model", "sys", "store", "net", "archive", "sandbox", "rootfs", "formula", "artifact",
-            "publish", "build", "ui", "cli",
+            "publish", "build", "verify", "ui", "cli",
         ],
     ),
     ("lib", &[]),

@@ -14,8 +14,8 @@ mod style;
 mod summary;
 mod table;
 mod terminal;
-mod verification;
 pub mod text;
+mod verification;
 
 pub use doctor::{Doctor, Line, Mark};
 pub use out::{print, print_json, print_log};

@@ -74,11 +74,15 @@ impl Verification {
             all => format!("{some} of {all} archives {}", are(some)),
         };
         let mut line = match (wrong.len(), others) {
-            _ if *archives == 0 => format!("nothing was verified: {} has no such archives", text::clean(target)),
+            _ if *archives == 0 => format!(
+                "nothing was verified: {} has no such archives",
+                text::clean(target)
+            ),
             (0, 0) if !unseen.is_empty() => {
                 let seen = archives - unseen_archives;
                 return if *unseen_archives == 0 {
-                    "not everything could be looked at; nothing wrong was found elsewhere".to_owned()
+                    "not everything could be looked at; nothing wrong was found elsewhere"
+                        .to_owned()
                 } else {
                     format!(
                         "{} not looked at; nothing wrong was found in the other {seen}",
@@ -98,9 +102,16 @@ impl Verification {
                     ),
                 };
             }
-            (0, others) => format!("{others} {} wrong beside {archives} archives", things(others)),
+            (0, others) => format!(
+                "{others} {} wrong beside {archives} archives",
+                things(others)
+            ),
             (some, 0) => format!("{} wrong", of_all(some)),
-            (some, others) => format!("{} wrong, and {others} other {}", of_all(some), thing(others)),
+            (some, others) => format!(
+                "{} wrong, and {others} other {}",
+                of_all(some),
+                thing(others)
+            ),
         };
         if *unseen_archives > 0 {
             line.push_str(&format!("; {unseen_archives} could not be looked at"));
@@ -148,7 +159,11 @@ impl Verification {
         let held = self.rules.iter().filter(|(_, _, archives)| *archives > 0);
         let mut table = Table::new([Align::Left, Align::Right, Align::Left]);
         for (name, means, archives) in held {
-            table.row([format!("  {name}"), archives.to_string(), (*means).to_owned()]);
+            table.row([
+                format!("  {name}"),
+                archives.to_string(),
+                (*means).to_owned(),
+            ]);
         }
         let target = text::clean(&self.target);
         let head = format!("checked in {target}, and of how many archives:");
@@ -198,7 +213,9 @@ mod tests {
             bytes: 1_200_000_000,
             wrong: (0..wrongs).map(|n| wrong(&format!("key{n}"))).collect(),
             elsewhere: (0..others).map(|n| wrong(&format!("other{n}"))).collect(),
-            unseen: (0..unseen).map(|n| (format!("gone{n}"), "reset".to_owned())).collect(),
+            unseen: (0..unseen)
+                .map(|n| (format!("gone{n}"), "reset".to_owned()))
+                .collect(),
             unseen_archives: unseen,
             rules: vec![
                 ("digest", "its SHA-256 is what was recorded", archives),
@@ -218,24 +235,45 @@ mod tests {
             ((41, 1, 0, 0), "1 of 41 archives is wrong"),
             ((41, 41, 0, 0), "all 41 archives are wrong"),
             ((1, 1, 0, 0), "the 1 archive is wrong"),
-            ((41, 3, 2, 0), "3 of 41 archives are wrong, and 2 other things"),
+            (
+                (41, 3, 2, 0),
+                "3 of 41 archives are wrong, and 2 other things",
+            ),
             ((41, 0, 1, 0), "1 thing is wrong beside 41 archives"),
-            ((41, 3, 0, 2), "3 of 41 archives are wrong; 2 could not be looked at"),
+            (
+                (41, 3, 0, 2),
+                "3 of 41 archives are wrong; 2 could not be looked at",
+            ),
             (
                 (41, 0, 0, 2),
                 "2 of 41 archives are not looked at; nothing wrong was found in the other 39",
             ),
-            ((0, 0, 1, 0), "nothing was verified: s3://bucket/ has no such archives"),
-            ((0, 0, 0, 0), "nothing was verified: s3://bucket/ has no such archives"),
+            (
+                (0, 0, 1, 0),
+                "nothing was verified: s3://bucket/ has no such archives",
+            ),
+            (
+                (0, 0, 0, 0),
+                "nothing was verified: s3://bucket/ has no such archives",
+            ),
         ];
         for ((archives, wrong, others, unseen), line) in table {
             assert_eq!(run(archives, wrong, others, unseen).headline(), line);
         }
         for (manner, line) in [
-            (Closeness::Headers, "all 2 archives are as recorded, by their headers alone; they were not read"),
-            (Closeness::Digests, "all 2 archives are as recorded; they were not unpacked"),
+            (
+                Closeness::Headers,
+                "all 2 archives are as recorded, by their headers alone; they were not read",
+            ),
+            (
+                Closeness::Digests,
+                "all 2 archives are as recorded; they were not unpacked",
+            ),
         ] {
-            let run = Verification { manner, ..run(2, 0, 0, 0) };
+            let run = Verification {
+                manner,
+                ..run(2, 0, 0, 0)
+            };
             assert_eq!(run.headline(), line);
         }
     }

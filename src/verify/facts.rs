@@ -15,8 +15,9 @@ pub struct Facts {
     pub archives: Vec<Archive>,
     /// The keys of what is there and belongs to no archive.
     pub strays: Vec<String>,
-    /// Multipart uploads that nobody finished: where to, and since when (unix seconds).
-    pub uploads: Vec<(String, i64)>,
+    /// Multipart uploads that nobody finished: where to, and since when (unix seconds). `None` if
+    /// the target cannot list them.
+    pub uploads: Option<Vec<(String, i64)>>,
     /// What was asked for by name and is nowhere to be found.
     pub unmatched: Vec<String>,
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::model::{Amount, Observer, Phase, Sha256};
+use crate::model::{Amount, Observer, Phase, Sha256, StackName};
 use crate::publish::{PublishError, Remote};
 use crate::store::{Scratch, Store, StoreError};
 use crate::sys::fs::{self as sysfs, FsError};
@@ -19,7 +19,7 @@ use super::identity::{Identify, IdentityError};
 use super::lock::Lock;
 use super::report::{Report, Unseen};
 use super::rules;
-use super::selection::Selection;
+use super::selection::{Selection, is_on};
 use super::stream::{Inside, Pass, PassError, pass};
 
 /// Bytes of a `.sha256` or a record at most; the largest real record has a hundredth of it.
@@ -151,7 +151,10 @@ pub fn look(
         in_a_row: AtomicUsize::new(0),
     };
     let archives = look.all(archives)?;
-    let mut unseen = look.unseen.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut unseen = look
+        .unseen
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
     let uploads = uploads(remote, options, interrupt, &mut unseen)?;
     let unmatched = what.unmatched(&archives);
     let facts = Facts {
@@ -178,12 +181,27 @@ impl Seeing {
         let digest = |archive: &Archive| Some((archive.key.clone(), archive.bytes.there()?.sha256));
         let sound = facts.archives.iter().filter(sound).filter_map(digest);
         Report {
+            uploads: facts.uploads.is_some(),
             sound: sound.collect(),
             checked: facts.archives.iter().map(rules::checked).collect(),
             findings,
             unseen,
         }
     }
+}
+
+/// Which of the `known` stacks have archives among those selected: whose identity can be told.
+pub fn stacks<'a>(
+    remote: &Remote,
+    what: &Selection,
+    options: &Options,
+    tools: &Tools<'_>,
+    known: &[&'a StackName],
+    interrupt: &Interrupt,
+) -> Result<Vec<&'a StackName>, VerifyError> {
+    let Survey { archives, .. } = survey(remote, what, options, tools, interrupt)?;
+    let has = |stack: &&&StackName| archives.iter().any(|archive| is_on(archive, stack));
+    Ok(known.iter().filter(has).copied().collect())
 }
 
 /// What there is to look at.
@@ -230,7 +248,12 @@ fn survey(
         }
     }
     tarballs.extend(tools.expected.iter().map(String::as_str));
-    tarballs.extend(locked.into_iter().flat_map(BTreeMap::keys).map(String::as_str));
+    tarballs.extend(
+        locked
+            .into_iter()
+            .flat_map(BTreeMap::keys)
+            .map(String::as_str),
+    );
     let mut archives = Vec::new();
     for key in tarballs {
         // A key from a list that is no tarball's is looked for all the same.
@@ -272,22 +295,21 @@ fn uploads(
     options: &Options,
     interrupt: &Interrupt,
     unseen: &mut Vec<Unseen>,
-) -> Result<Vec<(String, i64)>, VerifyError> {
+) -> Result<Option<Vec<(String, i64)>>, VerifyError> {
     match remote.stale_uploads(interrupt) {
-        Ok(found) => Ok(found
-            .unwrap_or_default()
-            .into_iter()
+        Ok(found) => Ok(found.map(|found| {
             // One that was begun just now may be under way.
-            .filter(|upload| options.now - upload.started >= options.stale_after)
-            .map(|upload| (upload.key, upload.started))
-            .collect()),
+            let found = found.into_iter();
+            let stale = found.filter(|one| options.now - one.started >= options.stale_after);
+            stale.map(|upload| (upload.key, upload.started)).collect()
+        })),
         Err(error) => match trouble(error) {
             Trouble::Over(error) => Err(*error),
             Trouble::Wrong(why) | Trouble::Unseen(why) => {
                 let key = ".".to_owned();
                 let why = format!("unfinished uploads cannot be listed: {why}");
                 unseen.push(Unseen { key, why });
-                Ok(Vec::new())
+                Ok(None)
             }
         },
     }
@@ -506,12 +528,17 @@ impl Look<'_> {
         let Some(scratch) = &self.scratch else {
             return Ok(());
         };
-        let room = scratch.path().join(Sha256::of(archive.key.as_bytes()).short());
+        let room = scratch
+            .path()
+            .join(Sha256::of(archive.key.as_bytes()).short());
         sysfs::create_dir_all(&room)?;
         let path = room.join("tarball");
         let mut file = sysfs::create_new(&path)?;
         archive.bytes = self.bytes(archive, Some(&file))?;
-        let whole = archive.bytes.there().and_then(|stream| stream.inside.as_ref());
+        let whole = archive
+            .bytes
+            .there()
+            .and_then(|stream| stream.inside.as_ref());
         let told = match whole {
             Some(Inside::Whole { .. }) => Some(identify.look(archive, &mut file, &room)),
             // What it is not, other findings tell.

@@ -126,15 +126,19 @@ impl Identify<'_> {
             && arch != self.arch
         {
             let here = self.arch;
-            return Err(unknown(format!("it is for {arch}, and this host is {here}")));
+            return Err(unknown(format!(
+                "it is for {arch}, and this host is {here}"
+            )));
         }
         let fits = |stack: &&StackName| super::selection::is_on(archive, stack);
         let recorded = record.map(|record| &record.stack).filter(fits);
         let known = || self.images.keys().find(fits);
-        let stack = recorded.or_else(known).filter(|stack| self.images.contains_key(stack));
-        let stack = stack.cloned().ok_or_else(|| {
-            unknown("there is no run image of its stack to try it in".to_owned())
-        })?;
+        let stack = recorded
+            .or_else(known)
+            .filter(|stack| self.images.contains_key(stack));
+        let stack = stack
+            .cloned()
+            .ok_or_else(|| unknown("there is no run image of its stack to try it in".to_owned()))?;
         Ok(Claim {
             reference,
             stack,
@@ -145,7 +149,10 @@ impl Identify<'_> {
     /// Unpacks the tarball; what of it forbids that.
     fn unpack(&self, file: &mut File, prefix: &Path) -> Result<Option<String>, IdentityError> {
         file.rewind().map_err(FsError::new("lseek", prefix))?;
-        let size = file.metadata().map_err(FsError::new("fstat", prefix))?.len();
+        let size = file
+            .metadata()
+            .map_err(FsError::new("fstat", prefix))?
+            .len();
         let how = Extract {
             limits: Limits::for_compressed(size),
             ..Extract::new(prefix, Trust::Sealed)
@@ -201,7 +208,11 @@ impl Identify<'_> {
                 let ours = claim.record.is_some();
                 let failures = failed.failures.iter();
                 let told = failures.filter(|failure| ours || !matches!(failure, Failure::Rule(_)));
-                Ok(told.map(short).collect::<BTreeSet<_>>().into_iter().collect())
+                Ok(told
+                    .map(short)
+                    .collect::<BTreeSet<_>>()
+                    .into_iter()
+                    .collect())
             }
             Err(ProofError::Interrupted(interrupted)) => Err(interrupted.into()),
             Err(ProofError::Fs(error)) => Err(error.into()),
@@ -302,7 +313,9 @@ fn foreign(claim: &Claim<'_>, prefix: &Path, usual: Option<&GuestPath>) -> Expec
     let program = ["bin/python", "bin/python3", "bin/python2"]
         .into_iter()
         .find(|name| fs::symlink_metadata(prefix.join(name)).is_ok());
-    let python = guest.join(program.unwrap_or("bin/python")).unwrap_or(guest.clone());
+    let python = guest
+        .join(program.unwrap_or("bin/python"))
+        .unwrap_or(guest.clone());
     let modules: Vec<String> = match claim.record {
         Some(record) if !record.modules.is_empty() => record.modules.clone(),
         _ => MODULES.map(str::to_owned).into(),
@@ -331,13 +344,19 @@ fn python_check(
 ) -> Check {
     let fixed = [python.as_str(), "-E", "-s", "-B", "-c", script];
     let fixed = fixed.map(str::to_owned).into_iter();
-    let env = [("LC_ALL", "C.UTF-8"), ("PATH", "/usr/bin:/bin"), ("HOME", "/tmp")];
+    let env = [
+        ("LC_ALL", "C.UTF-8"),
+        ("PATH", "/usr/bin:/bin"),
+        ("HOME", "/tmp"),
+    ];
     Check {
         name: name.to_owned(),
         prefix: prefix.clone(),
         argv: fixed.chain(arguments.iter().cloned()).collect(),
         cwd: "/tmp".parse().expect("an absolute path"),
-        env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        env: env
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
     }
 }
 
@@ -363,7 +382,11 @@ fn short(failure: &Failure) -> String {
     match failure {
         Failure::Check { check, how, output } => {
             let said: Vec<&str> = output.iter().map(|line| line.trim()).collect();
-            let said = if said.is_empty() { how.clone() } else { said.join("; ") };
+            let said = if said.is_empty() {
+                how.clone()
+            } else {
+                said.join("; ")
+            };
             format!("the check {} at {}: {said}", check.name, check.prefix)
         }
         other => other.to_string(),
@@ -399,7 +422,9 @@ fn versions(prefix: &Path, name: &str) -> Result<Vec<(String, String)>, Identity
         }
         let mut bytes = Vec::new();
         let mut reader = sysfs::open(&path)?.take(HEADER);
-        reader.read_to_end(&mut bytes).map_err(FsError::new("read", &path))?;
+        reader
+            .read_to_end(&mut bytes)
+            .map_err(FsError::new("read", &path))?;
         if let Some(version) = defined(&String::from_utf8_lossy(&bytes), macro_name) {
             found.push((format!("include/{}", header.display()), version));
         }

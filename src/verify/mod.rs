@@ -19,7 +19,7 @@ mod selection;
 mod stream;
 
 pub use facts::{Archive, Facts};
-pub use gather::{Depth, Options, Seeing, Tools, VerifyError, look, verify};
+pub use gather::{Depth, Options, Seeing, Tools, VerifyError, look, stacks, verify};
 pub use identity::{Identify, IdentityError};
 pub use lock::{Lock, LockError};
 pub use report::{Checked, Finding, Report, Unseen, Verdict};

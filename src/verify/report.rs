@@ -48,6 +48,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// What could not be looked at.
     pub unseen: Vec<Unseen>,
+    /// Whether unfinished uploads were looked for, which not every target can list.
+    pub uploads: bool,
     /// The archives that `checksums.lock` is to hold from now on, if one is to be written.
     #[serde(skip)]
     pub sound: Vec<(String, Sha256)>,
@@ -84,13 +86,18 @@ impl Report {
 
     /// What is wrong with an archive: with its tarball or with what lies beside it.
     pub fn of<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a Finding> {
-        self.findings.iter().filter(move |finding| finding.key == key)
+        self.findings
+            .iter()
+            .filter(move |finding| finding.key == key)
     }
 
     /// The findings that are of no archive.
     pub fn elsewhere(&self) -> impl Iterator<Item = &Finding> {
-        self.findings
-            .iter()
-            .filter(|finding| !self.checked.iter().any(|checked| checked.key == finding.key))
+        self.findings.iter().filter(|finding| {
+            !self
+                .checked
+                .iter()
+                .any(|checked| checked.key == finding.key)
+        })
     }
 }

@@ -241,7 +241,10 @@ fn has_inside(archive: &Archive) -> bool {
 }
 
 fn has_digest(archive: &Archive) -> bool {
-    archive.head.there().is_some_and(|head| head.sha256.is_some())
+    archive
+        .head
+        .there()
+        .is_some_and(|head| head.sha256.is_some())
 }
 
 fn is_absent(archive: &Archive) -> bool {
@@ -258,8 +261,14 @@ fn present(archive: &Archive) -> Vec<String> {
     }
     let witnesses = [
         (archive.listed.is_some(), "the listing"),
-        (!matches!(archive.checksum, Seen::NotLooked | Seen::Absent), "its .sha256"),
-        (!matches!(archive.record, Seen::NotLooked | Seen::Absent), "its record"),
+        (
+            !matches!(archive.checksum, Seen::NotLooked | Seen::Absent),
+            "its .sha256",
+        ),
+        (
+            !matches!(archive.record, Seen::NotLooked | Seen::Absent),
+            "its record",
+        ),
         (archive.locked.is_some(), "checksums.lock"),
     ];
     let named: Vec<&str> = witnesses
@@ -314,10 +323,16 @@ fn unreadable<T>(seen: &Seen<T>) -> Option<&str> {
 /// Who says what of its size; the first is believed.
 fn sizes(archive: &Archive) -> Vec<(&'static str, u64)> {
     let sizes = [
-        ("the tarball", archive.bytes.there().map(|stream| stream.size)),
+        (
+            "the tarball",
+            archive.bytes.there().map(|stream| stream.size),
+        ),
         ("the store", archive.head.there().map(|head| head.size)),
         ("the listing", archive.listed),
-        ("the record", archive.sound_record().map(|record| record.artifact.size)),
+        (
+            "the record",
+            archive.sound_record().map(|record| record.artifact.size),
+        ),
     ];
     let said = sizes.into_iter();
     said.filter_map(|(who, size)| Some((who, size?))).collect()
@@ -337,14 +352,27 @@ fn size(archive: &Archive) -> Vec<String> {
 /// Who says what of its digest; the first is believed.
 fn digests(archive: &Archive) -> Vec<(&'static str, Sha256)> {
     let digests = [
-        ("the tarball", archive.bytes.there().map(|stream| stream.sha256)),
-        ("the store", archive.head.there().and_then(|head| head.sha256)),
-        ("its .sha256", archive.sound_checksum().map(|checksum| checksum.digest)),
-        ("the record", archive.sound_record().map(|record| record.artifact.sha256)),
+        (
+            "the tarball",
+            archive.bytes.there().map(|stream| stream.sha256),
+        ),
+        (
+            "the store",
+            archive.head.there().and_then(|head| head.sha256),
+        ),
+        (
+            "its .sha256",
+            archive.sound_checksum().map(|checksum| checksum.digest),
+        ),
+        (
+            "the record",
+            archive.sound_record().map(|record| record.artifact.sha256),
+        ),
         ("checksums.lock", archive.locked),
     ];
     let said = digests.into_iter();
-    said.filter_map(|(who, digest)| Some((who, digest?))).collect()
+    said.filter_map(|(who, digest)| Some((who, digest?)))
+        .collect()
 }
 
 fn digest(archive: &Archive) -> Vec<String> {
@@ -368,7 +396,10 @@ fn compression(archive: &Archive) -> Vec<String> {
     let wanted = archive.codec.extension();
     match codec {
         Some(codec) if *codec == archive.codec => Vec::new(),
-        Some(codec) => vec![format!("it is compressed as {}, not {wanted}", codec.extension())],
+        Some(codec) => vec![format!(
+            "it is compressed as {}, not {wanted}",
+            codec.extension()
+        )],
         None => vec![format!("it is not compressed as {wanted}")],
     }
 }
@@ -510,7 +541,7 @@ fn uploads(facts: &Facts) -> Vec<(String, String)> {
         let what = format!("an upload was begun at {when} and neither finished nor given up");
         (key.clone(), what)
     };
-    facts.uploads.iter().map(told).collect()
+    facts.uploads.iter().flatten().map(told).collect()
 }
 
 fn identity(archive: &Archive) -> Vec<String> {

@@ -166,11 +166,7 @@ impl Members {
 }
 
 /// What is wrong with a symlink. One that leads to nothing inside is not unsafe.
-fn link<'t>(
-    kind: &dyn Fn(&Path) -> Option<&'t Kind>,
-    path: &Path,
-    to: &Path,
-) -> Option<String> {
+fn link<'t>(kind: &dyn Fn(&Path) -> Option<&'t Kind>, path: &Path, to: &Path) -> Option<String> {
     let shown = to.as_os_str().as_bytes().escape_ascii();
     let parent = path.parent().unwrap_or(Path::new(""));
     match place_in(kind, parent, to) {

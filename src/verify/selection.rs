@@ -81,7 +81,9 @@ impl FromStr for Pattern {
         if text.contains(['*', '?', '[']) {
             return match text.parse() {
                 Ok(glob) if !text.contains('/') => Ok(Self::Like(glob)),
-                Ok(_) => Err(format!("`{text}` is not a pattern for formulae: it has a slash")),
+                Ok(_) => Err(format!(
+                    "`{text}` is not a pattern for formulae: it has a slash"
+                )),
                 Err(error) => Err(format!("{error}")),
             };
         }
@@ -98,7 +100,9 @@ impl FromStr for Pattern {
 impl Selection {
     /// Whether an archive is verified.
     pub fn takes(&self, archive: &Archive) -> bool {
-        self.stack.as_ref().is_none_or(|stack| is_on(archive, stack))
+        self.stack
+            .as_ref()
+            .is_none_or(|stack| is_on(archive, stack))
             && (self.formulae.is_empty()
                 || self.formulae.iter().any(|pattern| pattern.takes(archive)))
     }
@@ -148,7 +152,15 @@ pub(super) fn is_on(archive: &Archive, stack: &StackName) -> bool {
     match (named.layout, named.arch) {
         (Layout::Flat, Some(arch)) => {
             let (reference, codec) = (&named.reference, archive.codec);
-            let flat = keys(Layout::Flat, stack, Kind::Runtime, reference, arch, codec, None);
+            let flat = keys(
+                Layout::Flat,
+                stack,
+                Kind::Runtime,
+                reference,
+                arch,
+                codec,
+                None,
+            );
             flat.tarball == named.tarball
         }
         _ => named.stack == *stack,

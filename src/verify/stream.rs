@@ -211,8 +211,8 @@ impl Read for Pieces {
 /// What is in a tarball.
 fn inside(reader: impl Read + Send, limits: &Limits) -> Inside {
     let mut members = Members::default();
-    let examined = decoder(reader)
-        .and_then(|tar| examine(tar, limits, &mut |entry| members.add(entry)));
+    let examined =
+        decoder(reader).and_then(|tar| examine(tar, limits, &mut |entry| members.add(entry)));
     match examined {
         Ok(examined) => Inside::Whole {
             entries: examined.entries,
