@@ -222,7 +222,7 @@ pub struct Verify {
     pub stack: Option<StackName>,
     /// Only those of these formulae: python, python-3.11.2, 'python-3.9.*'
     pub formulae: Vec<String>,
-    /// What to verify: s3://BUCKET/PREFIX, https://… or a directory
+    /// What to verify: `s3://BUCKET/PREFIX`, `https://…` or a directory
     #[arg(long, value_name = "TARGET", default_value = "dist")]
     pub target: String,
     /// Look at what the target says of its archives and at what lies beside them, not into them

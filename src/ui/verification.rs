@@ -1,5 +1,6 @@
 //! What `pybuild verify` ends with: the line that matters, what is wrong, what was looked at.
 
+use std::fmt::Write as _; // into a String, which takes everything
 use std::time::Duration;
 
 use crate::model::{Bytes, Elapsed};
@@ -85,8 +86,8 @@ impl Verification {
                         .to_owned()
                 } else {
                     format!(
-                        "{} not looked at; nothing wrong was found in the other {seen}",
-                        of_all(*unseen_archives)
+                        "{unseen_archives} of {archives} archives could not be looked at; nothing \
+                         wrong was found in the other {seen}"
                     )
                 };
             }
@@ -103,8 +104,9 @@ impl Verification {
                 };
             }
             (0, others) => format!(
-                "{others} {} wrong beside {archives} archives",
-                things(others)
+                "{others} {} wrong beside {archives} {}",
+                things(others),
+                archive(*archives)
             ),
             (some, 0) => format!("{} wrong", of_all(some)),
             (some, others) => format!(
@@ -114,7 +116,7 @@ impl Verification {
             ),
         };
         if *unseen_archives > 0 {
-            line.push_str(&format!("; {unseen_archives} could not be looked at"));
+            let _ = write!(line, "; {unseen_archives} could not be looked at");
         }
         line
     }
@@ -132,7 +134,7 @@ impl Verification {
         };
         out.push('\n');
         for wrong in self.wrong.iter().chain(&self.elsewhere) {
-            out.push_str(&format!("\n{}\n", palette.strong(text::clean(&wrong.key))));
+            let _ = writeln!(out, "\n{}", palette.strong(text::clean(&wrong.key)));
             let mut table = Table::new([Align::Left, Align::Left]);
             for (rule, detail) in &wrong.details {
                 for (n, line) in detail.lines().enumerate() {
@@ -143,7 +145,7 @@ impl Verification {
             out.push_str(&table.render());
         }
         if !self.unseen.is_empty() {
-            out.push_str(&format!("\n{}\n", palette.strong("not looked at")));
+            let _ = writeln!(out, "\n{}", palette.strong("not looked at"));
             let mut table = Table::new([Align::Left, Align::Left]);
             for (key, why) in &self.unseen {
                 table.row([format!("  {}", text::clean(key)), text::clean(why)]);
@@ -166,22 +168,26 @@ impl Verification {
             ]);
         }
         let target = text::clean(&self.target);
-        let head = format!("checked in {target}, and of how many archives:");
-        let mut out = format!("{}\n{}", palette.strong(head), table.render());
+        let title = format!("checked in {target}, and of how many archives:");
+        let mut out = format!("{}\n{}", palette.strong(title), table.render());
         let left = self.rules.iter().filter(|(_, _, archives)| *archives == 0);
         let left: Vec<&str> = left.map(|(name, _, _)| *name).collect();
         if !left.is_empty() {
             let line = format!("not checked: {}", left.join(", "));
-            out.push_str(&format!("{}\n", palette.faint(line)));
+            let _ = writeln!(out, "{}", palette.faint(line));
         }
         let (read, took) = (Bytes(self.bytes), Elapsed(self.elapsed));
-        out.push_str(&format!("{read} read in {took}\n"));
+        let _ = writeln!(out, "{read} read in {took}");
         out
     }
 }
 
 fn are(count: usize) -> &'static str {
     if count == 1 { "is" } else { "are" }
+}
+
+fn archive(count: usize) -> &'static str {
+    if count == 1 { "archive" } else { "archives" }
 }
 
 fn thing(count: usize) -> &'static str {
@@ -246,7 +252,7 @@ mod tests {
             ),
             (
                 (41, 0, 0, 2),
-                "2 of 41 archives are not looked at; nothing wrong was found in the other 39",
+                "2 of 41 archives could not be looked at; nothing wrong was found in the other 39",
             ),
             (
                 (0, 0, 1, 0),

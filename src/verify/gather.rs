@@ -135,7 +135,7 @@ pub fn look(
         _ if listable => Amount::Bytes(bytes),
         _ => Amount::Unknown,
     };
-    let phase = observer.phase(format!("verifying {}", remote.target()), amount);
+    let phase = observer.phase(format!("examining {}", remote.target()), amount);
     let look = Look {
         remote,
         options,

@@ -183,10 +183,10 @@ mod tests {
 
     #[test]
     fn archives_are_selected_by_stack_and_formula() {
+        type Row<'a> = (&'a str, Option<&'a str>, &'a [&'a str], bool);
         let tree = "heroku-20/runtimes/python-3.9.2.tar.gz";
         let flat = "python-3.9.2-ubuntu-20.04-amd64.tar.zst";
         let own = "heroku-20/runtimes/mine.tar.gz";
-        type Row<'a> = (&'a str, Option<&'a str>, &'a [&'a str], bool);
         let table: &[Row<'_>] = &[
             (tree, None, &[], true),
             (tree, Some("heroku-20"), &[], true),
