@@ -1,14 +1,13 @@
 //! Looking: what a target lists, and then each archive with what lies beside it, several at once.
 //! What cannot be looked at is kept apart from what is wrong.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::model::{Amount, Observer, Phase, Sha256, StackName};
+use crate::model::{Amount, Observer, Phase, Sha256};
 use crate::publish::{PublishError, Remote};
 use crate::store::{Scratch, Store, StoreError};
 use crate::sys::fs::{self as sysfs, FsError};
@@ -19,16 +18,14 @@ use super::identity::{Identify, IdentityError};
 use super::lock::Lock;
 use super::report::{Report, Unseen};
 use super::rules;
-use super::selection::{Selection, is_on};
+use super::selection::Selection;
 use super::stream::{Inside, Pass, PassError, pass};
+use super::survey::{Survey, Trouble, survey, trouble, uploads};
 
 /// Bytes of a `.sha256` or a record at most; the largest real record has a hundredth of it.
 const SIDECAR: u64 = 4 << 20;
 /// Archives in a row that cannot be reached before the others are not tried any more.
 const GIVE_UP: usize = 4;
-/// What lies in a target and is no archive's: what `pybuild index` and `--record` write.
-const OURS: [&str; 3] = ["index.json", "index.html", "checksums.lock"];
-
 /// How closely tarballs are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Depth {
@@ -187,162 +184,6 @@ impl Seeing {
             findings,
             unseen,
         }
-    }
-}
-
-/// Which of the `known` stacks have archives among those selected: whose identity can be told.
-pub fn stacks<'a>(
-    remote: &Remote,
-    what: &Selection,
-    options: &Options,
-    tools: &Tools<'_>,
-    known: &[&'a StackName],
-    interrupt: &Interrupt,
-) -> Result<Vec<&'a StackName>, VerifyError> {
-    let Survey { archives, .. } = survey(remote, what, options, tools, interrupt)?;
-    let has = |stack: &&&StackName| archives.iter().any(|archive| is_on(archive, stack));
-    Ok(known.iter().filter(has).copied().collect())
-}
-
-/// What there is to look at.
-struct Survey {
-    archives: Vec<Archive>,
-    strays: Vec<String>,
-    listable: bool,
-}
-
-fn survey(
-    remote: &Remote,
-    what: &Selection,
-    options: &Options,
-    tools: &Tools<'_>,
-    interrupt: &Interrupt,
-) -> Result<Survey, VerifyError> {
-    let listed = remote.list("", interrupt)?;
-    let locked = tools.lock.map(|lock| &lock.digests);
-    if listed.is_none() && locked.is_none_or(BTreeMap::is_empty) && tools.expected.is_empty() {
-        let target = remote.target().to_string();
-        return Err(VerifyError::NoList { target });
-    }
-    let listable = listed.is_some();
-    let mut there: BTreeMap<String, u64> = BTreeMap::new();
-    for object in listed.unwrap_or_default() {
-        there.insert(object.key, object.size);
-    }
-    let mut tarballs: BTreeSet<&str> = BTreeSet::new();
-    let mut strays = Vec::new();
-    for key in there.keys() {
-        // The marker that consoles put where they show a directory.
-        if OURS.contains(&&**key) || key.ends_with('/') {
-            continue;
-        }
-        let own = [".sha256", ".json"].into_iter();
-        let tarball = own
-            .filter_map(|suffix| key.strip_suffix(suffix))
-            .find(|tarball| Archive::of(tarball).is_some())
-            .unwrap_or(key);
-        if Archive::of(tarball).is_some() {
-            tarballs.insert(tarball);
-        } else if what.takes_stray(key) {
-            strays.push(key.clone());
-        }
-    }
-    tarballs.extend(tools.expected.iter().map(String::as_str));
-    tarballs.extend(
-        locked
-            .into_iter()
-            .flat_map(BTreeMap::keys)
-            .map(String::as_str),
-    );
-    let mut archives = Vec::new();
-    for key in tarballs {
-        // A key from a list that is no tarball's is looked for all the same.
-        let Some(mut archive) = Archive::of(key) else {
-            if what.takes_stray(key) {
-                strays.push(key.to_owned());
-            }
-            continue;
-        };
-        if !what.takes(&archive) {
-            continue;
-        }
-        archive.listed = there.get(key).copied();
-        archive.locked = locked.and_then(|digests| digests.get(key)).copied();
-        archive.recording = options.record;
-        if listable {
-            let absent = |suffix: &str| !there.contains_key(&format!("{key}{suffix}"));
-            if absent("") {
-                archive.head = Seen::Absent;
-            }
-            if absent(".sha256") {
-                archive.checksum = Seen::Absent;
-            }
-            if absent(".json") {
-                archive.record = Seen::Absent;
-            }
-        }
-        archives.push(archive);
-    }
-    Ok(Survey {
-        archives,
-        strays,
-        listable,
-    })
-}
-
-fn uploads(
-    remote: &Remote,
-    options: &Options,
-    interrupt: &Interrupt,
-    unseen: &mut Vec<Unseen>,
-) -> Result<Option<Vec<(String, i64)>>, VerifyError> {
-    match remote.stale_uploads(interrupt) {
-        Ok(found) => Ok(found.map(|found| {
-            // One that was begun just now may be under way.
-            let found = found.into_iter();
-            let stale = found.filter(|one| options.now - one.started >= options.stale_after);
-            stale.map(|upload| (upload.key, upload.started)).collect()
-        })),
-        Err(error) => match trouble(error) {
-            Trouble::Over(error) => Err(*error),
-            Trouble::Wrong(why) | Trouble::Unseen(why) => {
-                let key = ".".to_owned();
-                let why = format!("unfinished uploads cannot be listed: {why}");
-                unseen.push(Unseen { key, why });
-                Ok(None)
-            }
-        },
-    }
-}
-
-/// What an error says of what it happened to.
-enum Trouble {
-    /// It is there and cannot be had: that is a finding.
-    Wrong(String),
-    /// Nobody knows.
-    Unseen(String),
-    /// Nothing else can be looked at either.
-    Over(Box<VerifyError>),
-}
-
-fn trouble(error: PublishError) -> Trouble {
-    let text = error.to_string();
-    match error {
-        PublishError::Interrupted(interrupted) => Trouble::Over(Box::new(interrupted.into())),
-        PublishError::Local(error) => match error.source.kind() {
-            io::ErrorKind::PermissionDenied | io::ErrorKind::IsADirectory => Trouble::Wrong(text),
-            _ => Trouble::Unseen(text),
-        },
-        PublishError::Denied { .. }
-        | PublishError::Rejected { .. }
-        | PublishError::Corrupted { .. }
-        | PublishError::TooLong { .. }
-        | PublishError::Key { .. } => Trouble::Wrong(text),
-        PublishError::Unreachable { .. }
-        | PublishError::Busy { .. }
-        | PublishError::Changed { .. }
-        | PublishError::Protocol { .. } => Trouble::Unseen(text),
-        error => Trouble::Over(Box::new(error.into())),
     }
 }
 

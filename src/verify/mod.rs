@@ -17,9 +17,10 @@ pub mod rules;
 mod safe;
 mod selection;
 mod stream;
+mod survey;
 
 pub use facts::{Archive, Facts};
-pub use gather::{Depth, Options, Seeing, Tools, VerifyError, look, stacks, verify};
+pub use gather::{Depth, Options, Seeing, Tools, VerifyError, look, verify};
 pub use identity::{Identify, IdentityError};
 pub use lock::{Lock, LockError};
 pub use report::{Checked, Finding, Report, Unseen, Verdict};
@@ -27,3 +28,4 @@ pub use rules::{RULES, Rule};
 pub use safe::Unsafe;
 pub use selection::{Pattern, Selection};
 pub use stream::{Inside, Stream};
+pub use survey::stacks;

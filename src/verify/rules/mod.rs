@@ -1,16 +1,20 @@
 //! The rules: what must hold of a target and of each archive in it. Pure functions from what was
 //! seen to what is wrong; each rule tells all that it finds, and none stops another.
 
+mod bytes;
+mod papers;
+
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use crate::model::Sha256;
-use crate::publish::{Named, keys};
-
-use super::facts::{Archive, Facts, Seen, Sidecar};
+use super::facts::{Archive, Facts, Seen};
 use super::report::{Checked, Finding};
-use super::stream::{Inside, Stream};
+use bytes::{
+    compression, contents, digest, digests, has_bytes, has_digest, has_inside, is_absent, rebuild,
+    safe, size, sizes, whole,
+};
+use papers::{agreement, name, recorded, sidecars, strays};
 
 /// Something that must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -232,29 +236,6 @@ fn nothing(_: &Facts) -> Vec<(String, String)> {
     Vec::new()
 }
 
-fn has_bytes(archive: &Archive) -> bool {
-    archive.bytes.there().is_some()
-}
-
-fn has_inside(archive: &Archive) -> bool {
-    inside(archive).is_some()
-}
-
-fn has_digest(archive: &Archive) -> bool {
-    archive
-        .head
-        .there()
-        .is_some_and(|head| head.sha256.is_some())
-}
-
-fn is_absent(archive: &Archive) -> bool {
-    matches!(archive.bytes, Seen::Absent) || matches!(archive.head, Seen::Absent)
-}
-
-fn inside(archive: &Archive) -> Option<&Inside> {
-    archive.bytes.there()?.inside.as_ref()
-}
-
 fn present(archive: &Archive) -> Vec<String> {
     if !is_absent(archive) {
         return Vec::new();
@@ -320,220 +301,6 @@ fn unreadable<T>(seen: &Seen<T>) -> Option<&str> {
     }
 }
 
-/// Who says what of its size; the first is believed.
-fn sizes(archive: &Archive) -> Vec<(&'static str, u64)> {
-    let sizes = [
-        (
-            "the tarball",
-            archive.bytes.there().map(|stream| stream.size),
-        ),
-        ("the store", archive.head.there().map(|head| head.size)),
-        ("the listing", archive.listed),
-        (
-            "the record",
-            archive.sound_record().map(|record| record.artifact.size),
-        ),
-    ];
-    let said = sizes.into_iter();
-    said.filter_map(|(who, size)| Some((who, size?))).collect()
-}
-
-fn size(archive: &Archive) -> Vec<String> {
-    let sizes = sizes(archive);
-    let Some((_, is)) = sizes.first() else {
-        return Vec::new();
-    };
-    let others = sizes[1..].iter().filter(|(_, said)| said != is);
-    others
-        .map(|(who, said)| format!("it has {is} bytes, {who} says {said}"))
-        .collect()
-}
-
-/// Who says what of its digest; the first is believed.
-fn digests(archive: &Archive) -> Vec<(&'static str, Sha256)> {
-    let digests = [
-        (
-            "the tarball",
-            archive.bytes.there().map(|stream| stream.sha256),
-        ),
-        (
-            "the store",
-            archive.head.there().and_then(|head| head.sha256),
-        ),
-        (
-            "its .sha256",
-            archive.sound_checksum().map(|checksum| checksum.digest),
-        ),
-        (
-            "the record",
-            archive.sound_record().map(|record| record.artifact.sha256),
-        ),
-        ("checksums.lock", archive.locked),
-    ];
-    let said = digests.into_iter();
-    said.filter_map(|(who, digest)| Some((who, digest?)))
-        .collect()
-}
-
-fn digest(archive: &Archive) -> Vec<String> {
-    if !has_bytes(archive) && !has_digest(archive) {
-        return Vec::new(); // whether the sidecars agree is another rule's
-    }
-    let digests = digests(archive);
-    let Some((_, is)) = digests.first() else {
-        return Vec::new();
-    };
-    let others = digests[1..].iter().filter(|(_, said)| said != is);
-    others
-        .map(|(who, said)| format!("its SHA-256 is {is}, {who} says {said}"))
-        .collect()
-}
-
-fn compression(archive: &Archive) -> Vec<String> {
-    let Some(Stream { codec, .. }) = archive.bytes.there() else {
-        return Vec::new();
-    };
-    let wanted = archive.codec.extension();
-    match codec {
-        Some(codec) if *codec == archive.codec => Vec::new(),
-        Some(codec) => vec![format!(
-            "it is compressed as {}, not {wanted}",
-            codec.extension()
-        )],
-        None => vec![format!("it is not compressed as {wanted}")],
-    }
-}
-
-fn whole(archive: &Archive) -> Vec<String> {
-    match inside(archive) {
-        Some(Inside::Broken(why)) => vec![why.clone()],
-        Some(Inside::Whole { entries: 0, .. }) => vec!["there is nothing in it".to_owned()],
-        Some(Inside::Whole { .. }) | None => Vec::new(),
-    }
-}
-
-fn contents(archive: &Archive) -> Vec<String> {
-    let (Some(Inside::Whole { entries, bytes, .. }), Some(record)) =
-        (inside(archive), archive.sound_record())
-    else {
-        return Vec::new();
-    };
-    let said = &record.artifact;
-    [
-        ("entries", *entries, said.entries),
-        ("bytes unpacked", *bytes, said.unpacked_size),
-    ]
-    .into_iter()
-    .filter(|(_, is, said)| is != said)
-    .map(|(what, is, said)| format!("it has {is} {what}, the record says {said}"))
-    .collect()
-}
-
-fn safe(archive: &Archive) -> Vec<String> {
-    let Some(Inside::Whole { wrong, .. }) = inside(archive) else {
-        return Vec::new();
-    };
-    let mut told = wrong.told.clone();
-    if wrong.count > told.len() {
-        told.push(format!("and {} more of these", wrong.count - told.len()));
-    }
-    told
-}
-
-fn sidecars(archive: &Archive) -> Vec<String> {
-    let mut found = Vec::new();
-    if let Some(Sidecar::Wrong(why)) = archive.checksum.there() {
-        found.push(format!("its .sha256 is not one: {why}"));
-    }
-    if let Some(Sidecar::Wrong(why)) = archive.record.there() {
-        found.push(format!("its record is not one: {why}"));
-    }
-    // One that was adopted never had any.
-    let adopted = archive.locked.is_some() || archive.recording;
-    let absent = [
-        matches!(archive.checksum, Seen::Absent),
-        matches!(archive.record, Seen::Absent),
-    ];
-    match absent {
-        [true, false] => found.push("its .sha256 is missing".to_owned()),
-        [false, true] if !adopted => found.push("its record is missing".to_owned()),
-        _ => {}
-    }
-    found
-}
-
-fn agreement(archive: &Archive) -> Vec<String> {
-    let mut found = Vec::new();
-    let (checksum, record) = (archive.sound_checksum(), archive.sound_record());
-    if let (Some(checksum), Some(record)) = (checksum, record)
-        && checksum.digest != record.artifact.sha256
-    {
-        let (one, other) = (checksum.digest, record.artifact.sha256);
-        found.push(format!("its .sha256 says {one}, its record {other}"));
-    }
-    if let Some(checksum) = checksum
-        && checksum.file != archive.file()
-    {
-        found.push(format!("its .sha256 is of `{}`", checksum.file));
-    }
-    let Some(record) = record else {
-        return found;
-    };
-    let reference = record.reference();
-    if record.artifact.file != archive.file() {
-        found.push(format!("its record is of `{}`", record.artifact.file));
-    }
-    let key = |layout| {
-        let (stack, kind, arch) = (&record.stack, record.kind, record.arch);
-        keys(layout, stack, kind, &reference, arch, archive.codec, None).tarball
-    };
-    match &archive.named {
-        Some(Named { layout, .. }) if key(*layout) != archive.key => {
-            let should = key(*layout);
-            found.push(format!("its record is of what belongs at `{should}`"));
-        }
-        Some(_) => {}
-        // Under a name of its own: the first directory, if there is one, is the stack's.
-        None => {
-            let directory = archive.key.split_once('/').map(|(first, _)| first);
-            if directory.is_some_and(|directory| directory != record.stack.as_str()) {
-                found.push(format!("its record is of the stack {}", record.stack));
-            }
-        }
-    }
-    found
-}
-
-fn name(archive: &Archive) -> Vec<String> {
-    if is_absent(archive) {
-        return Vec::new();
-    }
-    // A name of its own is fine where a record or a person has said what it is.
-    if archive.named.is_some()
-        || archive.sound_record().is_some()
-        || archive.locked.is_some()
-        || archive.recording
-    {
-        return Vec::new();
-    }
-    vec!["its name is none that pybuild publishes under: nothing says what it is".to_owned()]
-}
-
-fn recorded(archive: &Archive) -> Vec<String> {
-    let absent = matches!(archive.record, Seen::Absent) && matches!(archive.checksum, Seen::Absent);
-    if absent && !is_absent(archive) && archive.locked.is_none() && !archive.recording {
-        let what = "neither .sha256 nor record nor checksums.lock says what it should be";
-        return vec![what.to_owned()];
-    }
-    Vec::new()
-}
-
-fn strays(facts: &Facts) -> Vec<(String, String)> {
-    let what = "it belongs to no archive";
-    let strays = facts.strays.iter();
-    strays.map(|key| (key.clone(), what.to_owned())).collect()
-}
-
 fn uploads(facts: &Facts) -> Vec<(String, String)> {
     let told = |(key, since): &(String, i64)| {
         let when = jiff::Timestamp::from_second(*since)
@@ -546,15 +313,4 @@ fn uploads(facts: &Facts) -> Vec<(String, String)> {
 
 fn identity(archive: &Archive) -> Vec<String> {
     archive.identity.there().cloned().unwrap_or_default()
-}
-
-fn rebuild(archive: &Archive) -> Vec<String> {
-    let (Some(again), Some(stream)) = (archive.rebuilt.there(), archive.bytes.there()) else {
-        return Vec::new();
-    };
-    if *again == stream.sha256 {
-        return Vec::new();
-    }
-    let is = stream.sha256;
-    vec![format!("built again, its SHA-256 is {again}, not {is}")]
 }
