@@ -18,6 +18,6 @@ pub use error::PublishError;
 pub use layout::{Keys, Layout, Named, Role, keys, read_key, release};
 pub use remote::Remote;
 pub use secret::Secret;
-pub use settings::Settings;
+pub use settings::{Inputs, Settings, SettingsError, env_file};
 pub use target::{Target, TargetError};
 pub use upload::{Published, publish};
