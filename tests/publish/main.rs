@@ -2,3 +2,5 @@
 
 mod directory;
 mod kit;
+mod s3;
+mod server;
