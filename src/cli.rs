@@ -223,8 +223,12 @@ pub struct Verify {
     /// Only those of these formulae: python, python-3.11.2, 'python-3.9.*'
     pub formulae: Vec<String>,
     /// What to verify: `s3://BUCKET/PREFIX`, `https://…` or a directory
-    #[arg(long, value_name = "TARGET", default_value = "dist")]
-    pub target: String,
+    /// [default: what `S3_BUCKET` or `pybuild.toml` says, else dist]
+    #[arg(long, value_name = "TARGET")]
+    pub target: Option<String>,
+    /// A file with environment variables as Docker reads it: KEY=value, or KEY to forward
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Option<PathBuf>,
     /// Look at what the target says of its archives and at what lies beside them, not into them
     #[arg(long, conflicts_with_all = ["digests", "identity", "rebuild", "record"])]
     pub quick: bool,

@@ -12,7 +12,7 @@ use crate::artifact::proof;
 use crate::cli::{self, Global};
 use crate::formula;
 use crate::model::StackName;
-use crate::publish::{PublishError, Remote, Settings, Target};
+use crate::publish::{Inputs, PublishError, Remote, Settings, Target};
 use crate::rootfs;
 use crate::sandbox::Launcher;
 use crate::sys::fs as sysfs;
@@ -31,10 +31,8 @@ const STALE: i64 = 24 * 3600;
 
 /// Verifies, tells, and ends as that came out.
 pub(super) fn run(global: &Global, args: &cli::Verify) -> Result<Done, Failure> {
-    let target: Target = args
-        .target
-        .parse()
-        .map_err(|error| Failure::new(ExitKind::Usage, error))?;
+    let settings = settings(args)?;
+    let target = settings.target().clone();
     let what = selection(args)?;
     let lock_file = args.lock.clone().unwrap_or_else(|| PathBuf::from(LOCK));
     let lock = read_lock(args, &lock_file, &target)?;
@@ -46,7 +44,7 @@ pub(super) fn run(global: &Global, args: &cli::Verify) -> Result<Done, Failure> 
         Opened::Session(session) => session,
         Opened::Elsewhere(status) => return Ok(Done::Elsewhere(status)),
     };
-    let remote = Remote::open(&target, &Settings::default()).map_err(of_target)?;
+    let remote = Remote::open(&target, &settings).map_err(of_target)?;
     let options = options(args);
     let mut tools = Tools {
         lock: lock.as_ref(),
@@ -103,6 +101,18 @@ pub(super) fn run(global: &Global, args: &cli::Verify) -> Result<Done, Failure> 
         Verdict::Wrong => Done::Code(ExitKind::Found.code()),
         Verdict::Unknown => Done::Code(ExitKind::TryAgain.code()),
     })
+}
+
+/// What opening the target takes, read while this process may still read all of it.
+fn settings(args: &cli::Verify) -> Result<Settings, Failure> {
+    let env = std::env::vars_os();
+    let env = env.filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+    let cwd = std::env::current_dir().map_err(|error| Failure::new(ExitKind::Usage, error))?;
+    let env_file = args.env_file.as_deref();
+    let inputs = Inputs::gather(args.target.clone(), None, env_file, env.collect(), &cwd);
+    inputs
+        .and_then(|inputs| Settings::resolve(&inputs))
+        .map_err(|error| Failure::new(ExitKind::Usage, error))
 }
 
 fn selection(args: &cli::Verify) -> Result<Selection, Failure> {

@@ -2,5 +2,15 @@
 
 mod corpus;
 mod damage;
+mod identity;
+#[path = "../support/image.rs"]
+mod image;
 mod kit;
 mod program;
+mod remote;
+#[path = "../publish/server.rs"]
+#[allow(dead_code)] // publishing's own tests do worse things to it
+mod server;
+#[path = "../support/server.rs"]
+#[allow(dead_code)] // the downloads' own tests do worse things to it
+mod web;
