@@ -8,21 +8,22 @@ FILES=${FILES:-16}
 RUNS=${RUNS:-3}
 facts sha256sum gzip
 
-# Archives as large as runtimes are, each of another part of this host's libraries.
+# Archives as large as runtimes are, each of another part of this host's own programs and libraries,
+# which gzip -1 makes a third of.
 dist=$BENCH_DIR/dist/debian-12/runtimes
 mkdir -p "$dist" "$BENCH_DIR/store"
-is_root && chown 65534:65534 "$BENCH_DIR/store"
+! is_root || chown 65534:65534 "$BENCH_DIR/store"
 export PYBUILD_HOME=$BENCH_DIR/store
-each=$((SIZE / FILES))
-find /usr/lib /usr/bin /usr/share -type f -readable -size -20M -print0 2>/dev/null | sort -z >"$BENCH_DIR/names"
+each=$((SIZE * 1048576 * 3 / FILES))
+find /usr/lib /usr/bin -type f -readable -perm /004 ! -perm /6000 -size -20M -printf '%s %p\n' 2>/dev/null |
+  LC_ALL=C sort -k 2 >"$BENCH_DIR/names"
 for n in $(seq "$FILES"); do
-  file=$dist/python-3.11.$n.tar.gz
-  sort -zR --random-source=<(yes "$n") "$BENCH_DIR/names" >"$BENCH_DIR/mine"
-  # Cut at a size, then ended as an archive: one member that holds compressed bytes as they are.
-  (tar -c --null -T "$BENCH_DIR/mine" 2>/dev/null || true) | gzip -1 2>/dev/null | head -c $((each * 1048576 - 4096)) >"$BENCH_DIR/part" || true
-  tar -cz --owner=0 --group=0 -C "$BENCH_DIR" -f "$file" part
+  shuf --random-source=<(yes "$n") "$BENCH_DIR/names" |
+    awk -v most="$each" '{ sum += $1; if (sum <= most) { sub(/^[0-9]+ \//, ""); print } }' |
+    tar -c --owner=0 --group=0 --mode=go-w,a-s -C / -T - --hard-dereference 2>/dev/null |
+    gzip -1 >"$dist/python-3.11.$n.tar.gz"
 done
-(cd "$BENCH_DIR/dist" && find . -name '*.tar.gz' -print0 | xargs -0 cat) >/dev/null # warm
+printf '%s of archives\n' "$(du -shL "$dist" | cut -f 1)"
 "$PYBUILD" -q verify --target "$BENCH_DIR/dist" --record --lock "$BENCH_DIR/store/lock" >/dev/null ||
   die "the archives are not sound"
 

@@ -105,6 +105,17 @@ pub(super) fn run(global: &Global, args: &cli::Verify) -> Result<Done, Failure> 
 
 /// What opening the target takes, read while this process may still read all of it.
 fn settings(args: &cli::Verify) -> Result<Settings, Failure> {
+    let usage = |error| Failure::new(ExitKind::Usage, error);
+    // A directory takes no credentials: nobody's files are read for it.
+    if let Some(target) = &args.target
+        && let Ok(Target::Directory(_)) = target.parse()
+    {
+        let inputs = Inputs {
+            target: Some(target.clone()),
+            ..Inputs::default()
+        };
+        return Settings::resolve(&inputs).map_err(usage);
+    }
     let env = std::env::vars_os();
     let env = env.filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
     let cwd = std::env::current_dir().map_err(|error| Failure::new(ExitKind::Usage, error))?;
@@ -112,7 +123,7 @@ fn settings(args: &cli::Verify) -> Result<Settings, Failure> {
     let inputs = Inputs::gather(args.target.clone(), None, env_file, env.collect(), &cwd);
     inputs
         .and_then(|inputs| Settings::resolve(&inputs))
-        .map_err(|error| Failure::new(ExitKind::Usage, error))
+        .map_err(usage)
 }
 
 fn selection(args: &cli::Verify) -> Result<Selection, Failure> {
