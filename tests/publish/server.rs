@@ -354,7 +354,7 @@ impl S3 for Buckets {
                     method: req.method.clone(),
                     uri: req.uri.clone(),
                     headers: req.headers.clone(),
-                    extensions: Default::default(),
+                    extensions: hyper::http::Extensions::default(),
                     credentials: None,
                     region: None,
                     service: None,
