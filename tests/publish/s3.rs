@@ -6,6 +6,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -17,15 +18,29 @@ use pybuild::publish::{
 };
 
 use crate::kit::{bytes, get, interrupt, list, put, put_file};
-use crate::server::{AWS, KEY, SECRET, SHORT, Server, Store};
+use crate::server::{AWS, KEY, RETRY_AFTER_MAX, SECRET, SHORT, Server, Store};
 
-const LARGE: usize = 40 << 20;
+pub(crate) const LARGE: usize = 40 << 20;
 
 /// A directory with the bucket `bucket`.
 pub(crate) fn root() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a temporary directory");
     fs::create_dir(dir.path().join("bucket")).expect("mkdir");
     dir
+}
+
+/// Little of it.
+pub(crate) fn patience() -> net::Settings {
+    net::Settings {
+        tries: 4,
+        backoff: SHORT,
+        backoff_max: SHORT,
+        retry_after_max: RETRY_AFTER_MAX,
+        idle_timeout: Duration::from_millis(700),
+        connect_timeout: Duration::from_millis(700),
+        proxy: false,
+        ..net::Settings::default()
+    }
 }
 
 /// `s3://bucket/p/` as the environment gives it, with this besides.
@@ -46,18 +61,9 @@ pub(crate) fn remote(url: &str, env: &[(&str, &str)]) -> Remote {
         env: all,
         ..Inputs::default()
     };
-    let patience = net::Settings {
-        tries: 4,
-        backoff: SHORT,
-        backoff_max: SHORT,
-        proxy: false,
-        idle_timeout: std::time::Duration::from_millis(400),
-        connect_timeout: std::time::Duration::from_millis(400),
-        ..net::Settings::default()
-    };
     let settings = Settings::resolve(&inputs)
         .expect("sound")
-        .with_patience(patience);
+        .with_patience(patience());
     Remote::open(settings.target(), &settings).expect("nothing is done yet")
 }
 
@@ -200,6 +206,7 @@ fn large_files_go_in_parts() {
         Store {
             conditions: false,
             uploads: false,
+            public: false,
         },
     ] {
         let root = root();

@@ -30,11 +30,14 @@ pub(crate) struct Store {
     pub(crate) conditions: bool,
     /// Whether it lists uploads, and the digests of their parts.
     pub(crate) uploads: bool,
+    /// Whether anybody may do anything.
+    pub(crate) public: bool,
 }
 
 pub(crate) const AWS: Store = Store {
     conditions: true,
     uploads: true,
+    public: false,
 };
 
 /// What is wrong with one request.
@@ -114,7 +117,9 @@ impl Server {
             root: root.to_owned(),
         };
         let mut builder = S3ServiceBuilder::new(buckets);
-        builder.set_auth(SimpleAuth::from_single(KEY, SECRET));
+        if !store.public {
+            builder.set_auth(SimpleAuth::from_single(KEY, SECRET));
+        }
         let shared = Arc::new(Shared {
             service: builder.build(),
             faults: Box::new(faults),
@@ -209,6 +214,7 @@ async fn serve(
         bytes,
         fault,
         sent: 0,
+        flushed: false,
     };
     let body = match &fault {
         Fault::Answer(status, headers, text) => {
@@ -251,6 +257,8 @@ struct Broken {
     left: u64,
     fault: Fault,
     sent: usize,
+    /// What came before the break has been sent.
+    flushed: bool,
 }
 
 impl hyper::body::Body for Broken {
@@ -270,10 +278,13 @@ impl hyper::body::Body for Broken {
         }
         if self.sent >= at {
             if matches!(self.fault, Fault::Truncated(_)) {
+                if !std::mem::replace(&mut self.flushed, true) {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 return Poll::Ready(Some(Err(std::io::Error::other("truncated"))));
             }
             // Nobody wakes this any more.
-            let _ = context;
             return Poll::Pending;
         }
         let most = self.bytes.len().min(at - self.sent).min(64 << 10);
@@ -306,6 +317,14 @@ struct Buckets {
 }
 
 impl Buckets {
+    fn bucket(&self, name: &str) -> S3Result<()> {
+        if self.root.join(name).exists() {
+            Ok(())
+        } else {
+            Err(s3_error!(NoSuchBucket))
+        }
+    }
+
     fn known(&self, id: &str) -> S3Result<()> {
         if self.uploads.lock().expect("no panic").contains_key(id) {
             Ok(())
@@ -321,9 +340,7 @@ impl S3 for Buckets {
         &self,
         req: S3Request<GetObjectInput>,
     ) -> S3Result<S3Response<GetObjectOutput>> {
-        if !self.root.join(&req.input.bucket).exists() {
-            return Err(s3_error!(NoSuchBucket));
-        }
+        self.bucket(&req.input.bucket)?;
         if let Some(condition) = &req.input.if_match {
             let head = HeadObjectInput::builder()
                 .bucket(req.input.bucket.clone())
@@ -337,7 +354,7 @@ impl S3 for Buckets {
                     method: req.method.clone(),
                     uri: req.uri.clone(),
                     headers: req.headers.clone(),
-                    extensions: Default::default(),
+                    extensions: hyper::http::Extensions::default(),
                     credentials: None,
                     region: None,
                     service: None,
@@ -396,6 +413,7 @@ impl S3 for Buckets {
         &self,
         mut req: S3Request<PutObjectInput>,
     ) -> S3Result<S3Response<PutObjectOutput>> {
+        self.bucket(&req.input.bucket)?;
         let _changing = self.changing.lock().await;
         if !self.store.conditions {
             req.input.if_none_match = None;
@@ -407,6 +425,7 @@ impl S3 for Buckets {
         &self,
         req: S3Request<CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        self.bucket(&req.input.bucket)?;
         let key = req.input.key.clone();
         let begun = self.files.create_multipart_upload(req).await?;
         let id = begun.output.upload_id.clone().expect("it has an id");
@@ -529,5 +548,7 @@ impl S3 for Buckets {
     }
 }
 
-/// A pause that tests make servers ask for.
+/// What a server that asks for time is given at most.
+pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_millis(300);
+/// A pause between two tries.
 pub(crate) const SHORT: Duration = Duration::from_millis(2);

@@ -131,13 +131,12 @@ impl Source {
         let http = wire.http()?;
         let provider = {
             let mut kept = self.provider.lock().unwrap_or_else(PoisonError::into_inner);
-            match &*kept {
-                Some(provider) => Arc::clone(provider),
-                None => {
-                    let made = provider(&self.from, &self.region);
-                    let made = made.map_err(|error| PublishError::Client(error.to_string()))?;
-                    Arc::clone(kept.insert(made))
-                }
+            if let Some(provider) = &*kept {
+                Arc::clone(provider)
+            } else {
+                let made = provider(&self.from, &self.region);
+                let made = made.map_err(|error| PublishError::Client(error.to_string()))?;
+                Arc::clone(kept.insert(made))
             }
         };
         let patience = wire.patience().connect_timeout + wire.patience().idle_timeout;

@@ -10,6 +10,7 @@ mod place;
 mod put;
 mod refusal;
 mod request;
+mod uploads;
 mod xml;
 
 use std::sync::OnceLock;
@@ -98,12 +99,12 @@ impl S3 {
         let answer = match self.call(&ask, &Meter::none(), interrupt) {
             Ok(answer) => answer,
             Err(Failure::Refusal(refusal)) => {
-                let refusal = if refusal.no() == No::NotFound && self.seen.load(Ordering::Relaxed) {
+                let refusal = if refusal.no() == No::Absent && self.seen.load(Ordering::Relaxed) {
                     refusal
                 } else {
                     self.spelt_out(&ask, interrupt)?.unwrap_or(refusal)
                 };
-                if refusal.no() == No::NotFound {
+                if refusal.no() == No::Absent {
                     self.seen.store(true, Ordering::Relaxed);
                     return Ok(None);
                 }
@@ -152,17 +153,14 @@ impl S3 {
 /// Where a bucket is.
 fn base(bucket: &str, settings: &S3Settings) -> String {
     let region = &settings.region;
-    let (scheme, host, path) = match &settings.endpoint {
-        Some(endpoint) => {
-            let host = endpoint.host_str().unwrap_or_default();
-            let port = endpoint.port().map(|port| format!(":{port}"));
-            let host = format!("{host}{}", port.unwrap_or_default());
-            (endpoint.scheme(), host, endpoint.path())
-        }
-        None => {
-            let china = if region.starts_with("cn-") { ".cn" } else { "" };
-            ("https", format!("s3.{region}.amazonaws.com{china}"), "")
-        }
+    let (scheme, host, path) = if let Some(endpoint) = &settings.endpoint {
+        let host = endpoint.host_str().unwrap_or_default();
+        let port = endpoint.port().map(|port| format!(":{port}"));
+        let host = format!("{host}{}", port.unwrap_or_default());
+        (endpoint.scheme(), host, endpoint.path())
+    } else {
+        let china = if region.starts_with("cn-") { ".cn" } else { "" };
+        ("https", format!("s3.{region}.amazonaws.com{china}"), "")
     };
     let path = path.trim_end_matches('/');
     // A name with dots does not match the certificate, one with capitals is no host's.
@@ -185,6 +183,5 @@ fn to_base64(digest: &Sha256) -> String {
 
 fn from_base64(text: &str) -> Option<Sha256> {
     let bytes = BASE64_STANDARD.decode(text).ok()?;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    hex.parse().ok()
+    Some(Sha256::from_bytes(bytes.try_into().ok()?))
 }

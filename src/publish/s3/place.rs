@@ -65,7 +65,7 @@ impl Place for S3 {
         let ask = Ask::new(Method::GET, Some(self.full(key)));
         let response = match self.open(&ask, interrupt) {
             Ok(response) => response,
-            Err(Failure::Refusal(refusal)) if refusal.no() == No::NotFound => return Ok(None),
+            Err(Failure::Refusal(refusal)) if refusal.no() == No::Absent => return Ok(None),
             Err(failure) => return Err(self.error(&ask, failure)),
         };
         let full = self.full(key);
@@ -76,7 +76,7 @@ impl Place for S3 {
             match self.open(&ask, interrupt) {
                 Ok(response) => Ok(Some(response)),
                 Err(Failure::Refusal(refusal))
-                    if matches!(refusal.no(), No::NotFound | No::Precondition)
+                    if matches!(refusal.no(), No::Absent | No::Precondition)
                         || refusal.status == 416 =>
                 {
                     Ok(None)
@@ -140,7 +140,7 @@ impl Place for S3 {
         let ask = Ask::new(Method::DELETE, Some(self.full(key)));
         match self.call(&ask, &Meter::none(), interrupt) {
             Ok(_) => Ok(()),
-            Err(Failure::Refusal(refusal)) if refusal.no() == No::NotFound => Ok(()),
+            Err(Failure::Refusal(refusal)) if refusal.no() == No::Absent => Ok(()),
             Err(failure) => Err(self.error(&ask, failure)),
         }
     }
@@ -166,7 +166,7 @@ impl S3 {
                 Ok(_) => {}
                 Err(Failure::Refusal(refusal)) => match refusal.no() {
                     No::Precondition => return Ok(Conditional::Honoured),
-                    No::NotImplemented => break,
+                    No::Unknown => break,
                     _ => return Err(self.error(&ask, Failure::Refusal(refusal))),
                 },
                 Err(failure) => return Err(self.error(&ask, failure)),

@@ -135,7 +135,7 @@ impl S3 {
                 No::Precondition => Ok(Sent::Refused {
                     tries: refusal.tries,
                 }),
-                No::NotImplemented => Ok(Sent::Unconditional),
+                No::Unknown => Ok(Sent::Unconditional),
                 _ => Err(self.error(&ask, Failure::Refusal(refusal))),
             },
             Err(failure) => Err(self.error(&ask, failure)),

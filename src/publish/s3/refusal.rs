@@ -28,14 +28,14 @@ pub(super) struct Refusal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum No {
     /// There is no such object.
-    NotFound,
-    NoBucket,
+    Absent,
+    Bucket,
     /// There is no such upload, or no more.
-    NoUpload,
+    Upload,
     /// Something is there, or what is there has changed.
     Precondition,
     /// The store does not know what was asked for.
-    NotImplemented,
+    Unknown,
     Expired,
     Credentials,
     ClockSkew,
@@ -68,11 +68,11 @@ pub(super) struct Document {
 impl Refusal {
     pub(super) fn no(&self) -> No {
         match (self.code.as_str(), self.status) {
-            ("NoSuchBucket", _) => No::NoBucket,
-            ("NoSuchUpload", _) => No::NoUpload,
+            ("NoSuchBucket", _) => No::Bucket,
+            ("NoSuchUpload", _) => No::Upload,
             ("InvalidPart" | "InvalidPartOrder", _) => No::Part,
             ("PreconditionFailed", _) | (_, 412) => No::Precondition,
-            ("NotImplemented", _) | (_, 501) => No::NotImplemented,
+            ("NotImplemented", _) | (_, 501) => No::Unknown,
             ("ExpiredToken" | "TokenRefreshRequired" | "ExpiredTokenException", _) => No::Expired,
             (
                 "InvalidAccessKeyId"
@@ -115,7 +115,7 @@ impl Refusal {
                 _,
             )
             | (_, 408 | 425 | 429 | 500 | 502..=504) => No::Busy,
-            (_, 404) => No::NotFound,
+            (_, 404) => No::Absent,
             (_, 401 | 403) => No::Denied,
             _ => No::Other,
         }
@@ -143,7 +143,7 @@ impl Refusal {
         let target = target.to_owned();
         let bucket = bucket.to_owned();
         match no {
-            No::NoBucket => PublishError::NoBucket {
+            No::Bucket => PublishError::NoBucket {
                 bucket,
                 endpoint: settings
                     .endpoint
@@ -163,12 +163,9 @@ impl Refusal {
             },
             No::Denied => PublishError::Denied { what, why },
             No::Busy | No::Corrupted => PublishError::Busy { what, why, tries },
-            No::NotFound
-            | No::NoUpload
-            | No::Precondition
-            | No::NotImplemented
-            | No::Part
-            | No::Other => PublishError::Rejected { what, why },
+            No::Absent | No::Upload | No::Precondition | No::Unknown | No::Part | No::Other => {
+                PublishError::Rejected { what, why }
+            }
         }
     }
 
@@ -213,10 +210,10 @@ mod tests {
     #[test]
     fn every_no_is_told_apart() {
         let table = [
-            (404, "NoSuchKey", No::NotFound),
-            (404, "", No::NotFound),
-            (404, "NoSuchBucket", No::NoBucket),
-            (404, "NoSuchUpload", No::NoUpload),
+            (404, "NoSuchKey", No::Absent),
+            (404, "", No::Absent),
+            (404, "NoSuchBucket", No::Bucket),
+            (404, "NoSuchUpload", No::Upload),
             (412, "PreconditionFailed", No::Precondition),
             (412, "", No::Precondition),
             (409, "ConditionalRequestConflict", No::Busy),
@@ -236,7 +233,7 @@ mod tests {
             (500, "InternalError", No::Busy),
             (200, "InternalError", No::Busy),
             (429, "", No::Busy),
-            (501, "NotImplemented", No::NotImplemented),
+            (501, "NotImplemented", No::Unknown),
             (400, "InvalidPart", No::Part),
             (400, "InvalidArgument", No::Other),
         ];

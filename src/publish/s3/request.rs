@@ -1,5 +1,6 @@
 //! One request to S3 and its answer: signed, tried until it deserves no more.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -8,6 +9,7 @@ use object_store::aws::{AwsAuthorizer, AwsCredential};
 use object_store::client::{HttpRequest, HttpRequestBody};
 use reqwest::header::{DATE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Request, Response, Url};
+use serde::de::DeserializeOwned;
 
 use super::S3;
 use super::refusal::{Document, No, Refusal};
@@ -212,6 +214,23 @@ impl S3 {
         }
     }
 
+    /// Reads the document that an answer is.
+    pub(super) fn document<T: DeserializeOwned>(
+        &self,
+        ask: &Ask,
+        root: &str,
+        answer: &Answer,
+    ) -> Result<T, PublishError> {
+        xml::parse(root, &answer.body).map_err(|why| self.nonsense(ask, &why))
+    }
+
+    pub(super) fn nonsense(&self, ask: &Ask, why: &str) -> PublishError {
+        PublishError::Protocol {
+            what: self.what(ask),
+            why: why.to_owned(),
+        }
+    }
+
     fn request(
         &self,
         ask: &Ask,
@@ -225,7 +244,8 @@ impl S3 {
         for (n, (name, value)) in ask.query.iter().enumerate() {
             url.push(if n == 0 { '?' } else { '&' });
             let value = encode(value).replace('/', "%2F");
-            url.push_str(&format!("{name}={value}"));
+            // Writing to a string cannot fail.
+            let _ = write!(url, "{name}={value}");
         }
         let url: Url = url
             .parse()

@@ -1,5 +1,7 @@
 //! The documents of S3's protocol. Pure.
 
+use std::fmt::Write as _;
+
 use quick_xml::Reader;
 use quick_xml::events::Event;
 use serde::Deserialize;
@@ -106,23 +108,27 @@ pub(super) struct ListMultipartUploadsResult {
 #[serde(rename_all = "PascalCase")]
 struct Upload {
     key: String,
-    upload_id: String,
+    #[serde(rename = "UploadId")]
+    id: String,
     initiated: String,
 }
+
+/// Behind which key and which upload the next page begins.
+pub(super) type Markers = (String, String);
 
 impl ListMultipartUploadsResult {
     /// The uploads, and the two markers of the next page.
     pub(super) fn uploads(
         self,
         prefix: &str,
-    ) -> Result<(Vec<StaleUpload>, Option<(String, String)>), &'static str> {
+    ) -> Result<(Vec<StaleUpload>, Option<Markers>), &'static str> {
         let encoded = self.encoding_type.as_deref() == Some("url");
         let upload = |upload: Upload| -> Result<StaleUpload, &'static str> {
             let key = decode(upload.key, encoded);
             let key = key.strip_prefix(prefix);
             Ok(StaleUpload {
                 key: key.ok_or("it lists what was not asked for")?.to_owned(),
-                id: upload.upload_id,
+                id: upload.id,
                 started: seconds(&upload.initiated)?,
             })
         };
@@ -216,11 +222,13 @@ pub(super) fn complete(parts: &[(u32, String, Option<String>)]) -> String {
     let mut text = "<CompleteMultipartUpload>".to_owned();
     for (number, etag, sha256) in parts {
         let etag = quick_xml::escape::escape(etag);
-        text.push_str(&format!(
+        // Writing to a string cannot fail.
+        let _ = write!(
+            text,
             "<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag>"
-        ));
+        );
         if let Some(sha256) = sha256 {
-            text.push_str(&format!("<ChecksumSHA256>{sha256}</ChecksumSHA256>"));
+            let _ = write!(text, "<ChecksumSHA256>{sha256}</ChecksumSHA256>");
         }
         text.push_str("</Part>");
     }
