@@ -56,36 +56,23 @@ pub(super) fn survey(
     }
     let mut tarballs: BTreeSet<&str> = BTreeSet::new();
     let mut strays = Vec::new();
-    for key in there.keys() {
+    let locked_keys = locked.into_iter().flat_map(BTreeMap::keys);
+    for key in there.keys().chain(tools.expected).chain(locked_keys) {
         // The marker that consoles put where they show a directory.
         if OURS.contains(&&**key) || key.ends_with('/') {
             continue;
         }
-        let own = [".sha256", ".json"].into_iter();
-        let tarball = own
-            .filter_map(|suffix| key.strip_suffix(suffix))
-            .find(|tarball| Archive::of(tarball).is_some())
-            .unwrap_or(key);
-        if Archive::of(tarball).is_some() {
-            tarballs.insert(tarball);
-        } else if what.takes_stray(key) {
-            strays.push(key.clone());
+        match tarball_of(key) {
+            Some(tarball) => drop(tarballs.insert(tarball)),
+            None if what.takes_stray(key) => strays.push(key.clone()),
+            None => {}
         }
     }
-    tarballs.extend(tools.expected.iter().map(String::as_str));
-    tarballs.extend(
-        locked
-            .into_iter()
-            .flat_map(BTreeMap::keys)
-            .map(String::as_str),
-    );
+    strays.sort();
+    strays.dedup();
     let mut archives = Vec::new();
     for key in tarballs {
-        // A key from a list that is no tarball's is looked for all the same.
         let Some(mut archive) = Archive::of(key) else {
-            if what.takes_stray(key) {
-                strays.push(key.to_owned());
-            }
             continue;
         };
         if !what.takes(&archive) {
@@ -113,6 +100,14 @@ pub(super) fn survey(
         strays,
         listable,
     })
+}
+
+/// The tarball that a key is of, or beside.
+fn tarball_of(key: &str) -> Option<&str> {
+    [".sha256", ".json", ""]
+        .into_iter()
+        .filter_map(|suffix| key.strip_suffix(suffix))
+        .find(|tarball| Archive::of(tarball).is_some())
 }
 
 pub(super) fn uploads(

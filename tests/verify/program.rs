@@ -163,7 +163,11 @@ fn a_list_says_what_must_be_there() {
     let place = Place::new();
     let dist = Dist::sound();
     let list = place.path().join("list");
-    fs::write(&list, format!("# all\n{PYTHON}\n\n{SQLITE}\n{FLAT}\n")).expect("written");
+    fs::write(
+        &list,
+        format!("# all\nindex.json\n{PYTHON}\n{PYTHON}.sha256\n\n{SQLITE}\n{FLAT}\n"),
+    )
+    .expect("written");
     place
         .verify(&dist, &["--list", "list"])
         .ends(0, "all 3 archives are sound");
