@@ -71,6 +71,8 @@ pub enum Command {
     Prepare(Prepare),
     /// Run a command in a fresh sandbox of a stack
     Run(Run),
+    /// Prove that a target holds what it says: every archive there, whole, safe, as recorded
+    Verify(Verify),
     /// Tell what this host can do, and what to change where it cannot
     Doctor,
     /// Show the log of a build: the newest, or the newest of a formula or build id
@@ -210,6 +212,61 @@ pub struct Run {
     /// The command and its arguments
     #[arg(required = true, last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
+}
+
+/// `pybuild verify`
+#[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools)] // a flag is a bool
+pub struct Verify {
+    /// Only the archives of this stack: debian-12
+    pub stack: Option<StackName>,
+    /// Only those of these formulae: python, python-3.11.2, 'python-3.9.*'
+    pub formulae: Vec<String>,
+    /// What to verify: `s3://BUCKET/PREFIX`, `https://…` or a directory
+    /// [default: what `S3_BUCKET` or `pybuild.toml` says, else dist]
+    #[arg(long, value_name = "TARGET")]
+    pub target: Option<String>,
+    /// A file with environment variables as Docker reads it: KEY=value, or KEY to forward
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Option<PathBuf>,
+    /// Look at what the target says of its archives and at what lies beside them, not into them
+    #[arg(long, conflicts_with_all = ["digests", "identity", "rebuild", "record"])]
+    pub quick: bool,
+    /// Compare the bytes of archives with what is recorded, and do not unpack them
+    #[arg(long, conflicts_with_all = ["identity", "rebuild", "record"])]
+    pub digests: bool,
+    /// Prove that what is inside is what the name says: run it in the stack's run image
+    #[arg(long)]
+    pub identity: bool,
+    /// Build each archive again and compare the bytes
+    #[arg(long)]
+    pub rebuild: bool,
+    /// Write what is found sound to the lock, and accept archives that have no record
+    #[arg(long)]
+    pub record: bool,
+    /// The digests that were recorded before [default: checksums.lock, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub lock: Option<PathBuf>,
+    /// A file with keys that must be there, one a line, or `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    pub list: Option<PathBuf>,
+    /// How many archives to look at at once [default: the processors this process may use]
+    #[arg(long, short)]
+    pub jobs: Option<NonZeroUsize>,
+    /// Where formulae and manifests come from.
+    #[command(flatten)]
+    pub sources: Sources,
+    /// A directory or URL that holds source tarballs by file name, asked after upstream
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "PYBUILD_SOURCE_MIRROR",
+        hide_env_values = true
+    )]
+    pub source_mirror: Option<String>,
+    /// What a check, or a step of building again, may use up.
+    #[command(flatten)]
+    pub limits: Limits,
 }
 
 /// `pybuild log`

@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use pybuild::archive::Codec;
 use pybuild::artifact::check::Check;
-use pybuild::artifact::elf::{Machine, elves};
+use pybuild::artifact::elf::elves;
 use pybuild::artifact::failure::Failure;
-use pybuild::artifact::image::Image;
-use pybuild::artifact::loader::{Missing, resolve};
+use pybuild::artifact::loader::Missing;
 use pybuild::artifact::package::{Packing, package, repack};
 use pybuild::artifact::proof::{ProofError, Proven, Subject, Tools, prove};
 use pybuild::artifact::record::{
@@ -24,6 +23,11 @@ use pybuild::model::{Arch, GuestPath, Kind, Quiet, Sha256};
 use pybuild::sandbox::{Host, Identity, Launcher, Limits, SandboxError};
 use pybuild::store::Store;
 use pybuild::sys::interrupt::Interrupt;
+
+#[path = "support/image.rs"]
+mod image;
+
+use image::shell_image;
 
 const HOME: &str = "/app/.heroku/tool";
 const MOVED: &str = "/tmp/moved/tool";
@@ -140,36 +144,6 @@ impl World {
             }
             result => Some(result),
         }
-    }
-}
-
-/// `/bin/sh` of this host with the libraries it needs.
-fn shell_image(image: &Path) {
-    let bin = image.join("bin");
-    fs::create_dir_all(&bin).expect("mkdir");
-    fs::copy("/bin/sh", bin.join("sh")).expect("a shell");
-    let (sound, broken) = elves(&Tree::read(&bin).expect("a tree")).expect("readable");
-    assert!(broken.is_empty());
-    let machine = Machine::of(Arch::host().expect("a known machine"));
-    let host = Image::new(&[PathBuf::from("/")]);
-    let found = resolve(&sound, &host, &path("/bin"), machine).expect("readable");
-    assert_eq!(found.unresolved, []);
-    let interpreter = sound[0].interpreter.clone().expect("it is dynamic");
-    let real: Vec<PathBuf> = found.libraries.into_values().collect();
-    for library in real
-        .iter()
-        .map(PathBuf::as_path)
-        .chain([Path::new(&interpreter)])
-    {
-        let to = image.join(library.strip_prefix("/").expect("absolute"));
-        fs::create_dir_all(to.parent().expect("a parent")).expect("mkdir");
-        fs::copy(library, to).expect("copied");
-    }
-    // Where the loader looks without a cache.
-    for library in &real {
-        let to = image.join("lib").join(library.file_name().expect("a name"));
-        fs::create_dir_all(to.parent().expect("a parent")).expect("mkdir");
-        fs::copy(library, to).expect("copied");
     }
 }
 

@@ -22,9 +22,22 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("formula", &["model", "sys"]),
     ("artifact", &["model", "sys", "store", "archive", "sandbox"]),
     (
+        "publish",
+        &["model", "sys", "store", "net", "archive", "artifact"],
+    ),
+    (
         "build",
         &[
             "model", "sys", "store", "net", "archive", "sandbox", "rootfs", "formula", "artifact",
+        ],
+    ),
+    // `build` for the checks that its plans hold; `sys` for files and the wish to stop; `store`
+    // for scratch.
+    (
+        "verify",
+        &[
+            "model", "sys", "store", "archive", "sandbox", "rootfs", "formula", "artifact",
+            "publish", "build",
         ],
     ),
     ("ui", &["model"]),
@@ -33,7 +46,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "cmd",
         &[
             "model", "sys", "store", "net", "archive", "sandbox", "rootfs", "formula", "artifact",
-            "build", "ui", "cli",
+            "publish", "build", "verify", "ui", "cli",
         ],
     ),
     ("lib", &[]),

@@ -36,6 +36,16 @@ impl Codec {
     }
 }
 
+impl Codec {
+    /// The format of a stream by its first six bytes; `None` if it is plain, or another's.
+    pub fn of(start: &[u8]) -> Option<Self> {
+        match magic(start) {
+            Magic::Known(codec) => Some(codec),
+            Magic::Plain | Magic::Unsupported(_) => None,
+        }
+    }
+}
+
 /// What the first bytes of a stream say.
 #[derive(Debug, PartialEq, Eq)]
 enum Magic {
@@ -192,6 +202,10 @@ mod tests {
                 "two members"
             );
         }
+        assert_eq!(Codec::of(&gzip(TEXT)), Some(Codec::Gzip));
+        assert_eq!(Codec::of(&xz(TEXT)), Some(Codec::Xz));
+        assert_eq!(Codec::of(&zst(TEXT)), Some(Codec::Zstd));
+        assert_eq!((Codec::of(TEXT), Codec::of(b"BZh9")), (None, None));
         assert_eq!(decode(TEXT).expect("plain"), TEXT);
         assert_eq!(decode(b"").expect("plain"), b"");
     }

@@ -14,10 +14,14 @@ const BUFFER: usize = 256 << 10;
 
 /// What a member is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
+    /// A regular file.
     File,
+    /// A directory.
     Directory,
+    /// A symbolic link.
     Symlink,
+    /// One more name of a file that came before.
     HardLink,
     /// A device node or a named pipe.
     Special,

@@ -5,6 +5,7 @@
 //! the same bytes for the same tree, on any host and with any number of threads.
 
 mod codec;
+mod examine;
 mod extract;
 mod format;
 mod gzip;
@@ -25,7 +26,9 @@ use crate::sys::fs::FsError;
 use crate::sys::interrupt::Interrupted;
 
 pub use codec::{Codec, decoder, interruptible};
+pub use examine::{Entry, Examined, examine};
 pub use extract::{Extract, Extracted, Limits, Trust, extract};
+pub use members::Kind as EntryKind;
 pub use pack::{Pack, Packed, pack};
 
 /// Why an archive cannot be extracted or made.

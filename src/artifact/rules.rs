@@ -161,7 +161,7 @@ fn link_breach(tree: &Tree, path: &Path, to: &OsStr) -> Option<Breach> {
 
 /// Where a path leads, symlinks on the way followed as the kernel does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
+pub enum Place {
     /// To this entry of the prefix; empty for the prefix itself.
     Inside(PathBuf),
     /// Out of the prefix.
@@ -175,6 +175,11 @@ pub(super) enum Place {
 /// Follows `to` from the directory `from` of the prefix, both as the kernel would
 /// (`path_resolution(7)`), without asking it.
 pub(super) fn place_of(tree: &Tree, from: &Path, to: &Path) -> Place {
+    place_in(&|path| tree.get(path).map(|node| &node.kind), from, to)
+}
+
+/// The same in a tree that need not lie on a disk: `kind` says what is at a path.
+pub fn place_in<'t>(kind: &dyn Fn(&Path) -> Option<&'t Kind>, from: &Path, to: &Path) -> Place {
     const LINK_LIMIT: usize = 40; // MAXSYMLINKS
     let mut at = from.to_owned();
     let mut links = 0;
@@ -198,7 +203,7 @@ pub(super) fn place_of(tree: &Tree, from: &Path, to: &Path) -> Place {
             Some(Component::CurDir) | None => continue,
         }
         let next = at.join(&name);
-        match tree.get(&next).map(|node| &node.kind) {
+        match kind(&next) {
             Some(Kind::Link(target)) => {
                 links += 1;
                 if links > LINK_LIMIT {

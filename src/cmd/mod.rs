@@ -7,12 +7,14 @@ mod limits;
 mod log;
 mod make;
 mod prepare;
+mod rebuild;
 mod reproduce;
 mod run;
 mod sandbox;
 mod session;
 mod source;
 mod steward;
+mod verify;
 
 use std::process::{ExitCode, ExitStatus};
 
@@ -41,6 +43,7 @@ pub fn main() -> ExitCode {
         Command::Sandbox(args) => sandbox::run(&global, args),
         Command::Prepare(args) => prepare::run(&global, args),
         Command::Run(args) => run::run(&global, args, &launcher),
+        Command::Verify(args) => verify::run(&global, args),
         Command::Doctor => doctor::run(&global),
         Command::Log(args) => log::run(&global, args),
     };

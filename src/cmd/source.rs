@@ -25,8 +25,13 @@ pub(super) struct Mirrors {
 impl Mirrors {
     pub(super) fn of(args: &cli::Sandbox) -> Self {
         let debian = args.sources.stacks.debian_mirror.clone();
+        Self::new(args.source_mirror.clone(), debian)
+    }
+
+    /// Those that were given, and the host's own Debian mirror where none was.
+    pub(super) fn new(source: Option<String>, debian: Option<String>) -> Self {
         Self {
-            source: args.source_mirror.clone(),
+            source,
             debian: debian.or_else(|| debian::mirror::of_host(Path::new("/etc/apt"))),
         }
     }

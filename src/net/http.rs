@@ -12,15 +12,15 @@ use super::{NetError, Settings};
 
 /// A connection pool and what drives it. Made at the first need, since reading the host's
 /// certificates takes longer than most commands do.
-pub(super) struct Http {
-    pub(super) client: reqwest::Client,
+pub(crate) struct Http {
+    pub(crate) client: reqwest::Client,
     runtime: Handle,
     /// Dropped with this, which ends the driving thread.
     _end: oneshot::Sender<()>,
 }
 
 impl Http {
-    pub(super) fn new(settings: &Settings) -> Result<Self, NetError> {
+    pub(crate) fn new(settings: &Settings) -> Result<Self, NetError> {
         let wrong = |error: std::io::Error| NetError::Client(error.to_string());
         let runtime = Builder::new_current_thread()
             .enable_all()
@@ -45,7 +45,7 @@ impl Http {
     }
 
     /// Runs a transfer on this thread; the connections are driven by their own.
-    pub(super) fn run<F: Future>(&self, transfer: F) -> F::Output {
+    pub(crate) fn run<F: Future>(&self, transfer: F) -> F::Output {
         self.runtime.block_on(transfer)
     }
 }
@@ -60,7 +60,10 @@ fn client(settings: &Settings) -> Result<reqwest::Client, NetError> {
             .connect_timeout(settings.connect_timeout)
             .pool_max_idle_per_host(settings.parallel)
             .retry(reqwest::retry::never())
-            .redirect(Policy::custom(move |attempt| redirect(attempt, most)));
+            .redirect(match most {
+                0 => Policy::none(), // the answer itself is of use
+                most => Policy::custom(move |attempt| redirect(attempt, most)),
+            });
         if settings.proxy {
             builder
         } else {

@@ -20,9 +20,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::Url;
 
-use self::http::Http;
 use self::partial::Partial;
-use self::redact::redact;
 use self::retry::{Schedule, Step};
 use self::transfer::{Failure, Halt, Resume, Sink};
 use crate::model::{Quiet, Sha256};
@@ -30,6 +28,9 @@ use crate::store::Store;
 use crate::sys::interrupt::Interrupt;
 
 pub use error::{Attempt, Attempts, NetError};
+pub(crate) use http::Http;
+pub(crate) use redact::redact;
+pub(crate) use retry::{backoff, retry_after, tries};
 pub use trouble::Trouble;
 
 /// How patient and how busy a client is.
@@ -303,7 +304,7 @@ impl Client {
 }
 
 /// A number between 0 and 1 that another process draws differently.
-fn jitter() -> f64 {
+pub(crate) fn jitter() -> f64 {
     let random = RandomState::new().build_hasher().finish();
     f64::from(u32::try_from(random >> 32).unwrap_or(0)) / f64::from(u32::MAX)
 }

@@ -2,7 +2,7 @@
 
 /// A URL for messages: user, password, query (signatures live there) and fragment left out. Takes
 /// texts that are no URLs, too: those may hold a password just as well.
-pub(super) fn redact(url: &str) -> String {
+pub(crate) fn redact(url: &str) -> String {
     let (scheme, rest) = url
         .split_once("://")
         .map_or(("", url), |(scheme, rest)| (&url[..scheme.len() + 3], rest));

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::{Settings, Trouble};
 
 /// How many tries a URL deserves that failed like this.
-fn tries(trouble: &Trouble, settings: &Settings) -> u32 {
+pub(crate) fn tries(trouble: &Trouble, settings: &Settings) -> u32 {
     match trouble {
         // The server is busy or broken, the line is bad, or what was there before was.
         Trouble::Status {
@@ -35,7 +35,7 @@ fn tries(trouble: &Trouble, settings: &Settings) -> u32 {
 /// How long to wait after so many failures: doubling from `backoff` up to `backoff_max`, and of
 /// that between half and all, as `jitter` (0 to 1) says, so that many clients do not come back
 /// together.
-fn backoff(failures: u32, jitter: f64, settings: &Settings) -> Duration {
+pub(crate) fn backoff(failures: u32, jitter: f64, settings: &Settings) -> Duration {
     let doubled = 2u32.saturating_pow(failures.saturating_sub(1));
     let most = settings.backoff.saturating_mul(doubled);
     most.min(settings.backoff_max)
@@ -43,7 +43,7 @@ fn backoff(failures: u32, jitter: f64, settings: &Settings) -> Duration {
 }
 
 /// Reads a `Retry-After` (RFC 9110, 10.2.3): seconds, or a date.
-pub(super) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+pub(crate) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));

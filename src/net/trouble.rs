@@ -92,7 +92,7 @@ fn reason(code: u16) -> String {
 
 impl Trouble {
     /// What a failed request means. The library's own words hold the URL; that is left out.
-    pub(super) fn of(error: reqwest::Error, connect_timeout: Duration) -> Self {
+    pub(crate) fn of(error: reqwest::Error, connect_timeout: Duration) -> Self {
         let error = error.without_url();
         let words = words(&error);
         if error.is_builder() {

@@ -15,6 +15,7 @@ mod summary;
 mod table;
 mod terminal;
 pub mod text;
+mod verification;
 
 pub use doctor::{Doctor, Line, Mark};
 pub use out::{print, print_json, print_log};
@@ -24,3 +25,4 @@ pub use style::{ColorChoice, Manner, Palette, Wish};
 pub use summary::{Built, PhaseTime, Summary};
 pub use table::{Align, Table};
 pub use terminal::Terminal;
+pub use verification::{Closeness, Verification, Wrong};

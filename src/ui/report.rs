@@ -112,6 +112,11 @@ impl Failure {
         self.exit
     }
 
+    /// What failed, in its own words, without what to do about it.
+    pub fn message(&self) -> String {
+        self.error.to_string()
+    }
+
     /// Writes the report to standard error.
     pub fn print(&self, palette: Palette) {
         // Nobody can be told that standard error is gone.

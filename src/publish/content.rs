@@ -1,0 +1,97 @@
+//! What is put to a target, and what a target says of what it has.
+
+use std::fs::File;
+
+use crate::model::Sha256;
+
+/// What to put.
+#[derive(Debug, Clone, Copy)]
+pub enum Content<'a> {
+    /// A small document.
+    Bytes(&'a [u8]),
+    /// A file, which is streamed. What is sent must have this digest.
+    File {
+        /// The open file; where it stands does not matter.
+        file: &'a File,
+        /// How many bytes it has.
+        size: u64,
+        /// Its digest.
+        digest: Sha256,
+    },
+}
+
+impl Content<'_> {
+    /// How many bytes it has.
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File { size, .. } => *size,
+        }
+    }
+
+    /// Its digest.
+    pub fn digest(&self) -> Sha256 {
+        match self {
+            Self::Bytes(bytes) => Sha256::of(bytes),
+            Self::File { digest, .. } => *digest,
+        }
+    }
+}
+
+/// What to do where something is already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The same bytes are fine, others are an error.
+    Create,
+    /// Replace it.
+    Overwrite,
+}
+
+/// How something came to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// It was put there now.
+    Written,
+    /// The same bytes were there already.
+    AlreadySame,
+}
+
+/// Whether a target can be asked to put something only where nothing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conditional {
+    /// It heeds the condition: of two at once, one wins.
+    Honoured,
+    /// It does not. What is there is looked at before, and read back after, which leaves a gap.
+    Ignored,
+}
+
+/// Something that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// Its key, relative to the target.
+    pub key: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When it was put there, in seconds since the epoch.
+    pub modified: i64,
+}
+
+/// What a target says of one object without being asked for its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its digest, where the store itself has computed it over the whole object.
+    pub sha256: Option<Sha256>,
+}
+
+/// An upload that was begun and neither finished nor given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaleUpload {
+    /// What it was to become, relative to the target.
+    pub key: String,
+    /// What the target knows it by.
+    pub id: String,
+    /// When it was begun, in seconds since the epoch.
+    pub started: i64,
+}

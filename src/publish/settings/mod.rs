@@ -1,0 +1,268 @@
+//! Everything that opening targets takes: from flags, the environment, an env-file, `pybuild.toml`
+//! and the files of AWS's own tools, in this order. [`Settings::resolve`] is pure.
+
+mod config;
+mod credentials;
+pub mod env_file;
+mod inputs;
+mod profile;
+mod s3;
+mod variables;
+
+use std::path::PathBuf;
+
+use self::config::Config;
+use self::credentials::Profiled;
+use self::env_file::EnvFileError;
+use self::profile::Profiles;
+use self::variables::Variables;
+use super::target::{Target, TargetError};
+use crate::net;
+use crate::sys::fs::FsError;
+
+pub(super) use credentials::{Authorization, Credentials, Keys};
+pub use inputs::Inputs;
+pub(super) use s3::{Addressing, S3Settings};
+
+/// Where artifacts go when nobody says.
+const DEFAULT_TARGET: &str = "dist";
+
+/// Why the settings cannot be understood. No value is shown that could be a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A file cannot be read.
+    #[error(transparent)]
+    Fs(#[from] FsError),
+    /// The env-file has a mistake.
+    #[error("{}: {source}", path.display())]
+    EnvFile {
+        /// The file.
+        path: PathBuf,
+        /// The mistake.
+        source: EnvFileError,
+    },
+    /// `pybuild.toml` has a mistake.
+    #[error("{}:{line}: {why}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The mistake.
+        why: String,
+    },
+    /// A target cannot be one.
+    #[error("{from}: {source}")]
+    Target {
+        /// Where it is given: `--target`, `S3_BUCKET`, `pybuild.toml`.
+        from: String,
+        /// What is wrong with it.
+        source: TargetError,
+    },
+    /// A setting has a value that means nothing.
+    #[error("{name}: {why}")]
+    Value {
+        /// The setting.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// One of two settings that belong together is missing.
+    #[error("{there} is set but {missing} is not")]
+    HalfOfAKey {
+        /// What is set.
+        there: String,
+        /// What is not.
+        missing: String,
+    },
+    /// The profile cannot be used.
+    #[error("the profile `{name}`: {why}")]
+    Profile {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// Everything that opening targets takes.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    target: Target,
+    upstream: Option<Target>,
+    s3: S3Settings,
+    upstream_region: String,
+    patience: net::Settings,
+}
+
+impl Default for Settings {
+    /// What applies where nothing is said anywhere, not even in the environment.
+    fn default() -> Self {
+        Self {
+            target: Target::Directory(PathBuf::from(DEFAULT_TARGET)),
+            upstream: None,
+            s3: S3Settings::default(),
+            upstream_region: S3Settings::default().region,
+            patience: net::Settings::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// Puts together what the inputs say.
+    pub fn resolve(inputs: &Inputs) -> Result<Self, SettingsError> {
+        let forwarded = |name: &str| inputs.env.get(name).cloned();
+        let file = match &inputs.env_file {
+            None => Vec::new(),
+            Some((path, text)) => {
+                env_file::parse(text, &forwarded).map_err(|source| SettingsError::EnvFile {
+                    path: path.clone(),
+                    source,
+                })?
+            }
+        };
+        let variables = Variables::new(&inputs.env, &file)?;
+        let config = match &inputs.config {
+            None => Config::default(),
+            Some((path, text)) => Config::parse(path, text)?,
+        };
+        let (credentials, shared) = (
+            Profiles::parse(inputs.aws_credentials.as_deref().unwrap_or_default(), false),
+            Profiles::parse(inputs.aws_config.as_deref().unwrap_or_default(), true),
+        );
+        let asked = variables
+            .get("AWS_PROFILE")
+            .or(config.s3.profile.as_deref());
+        let name = asked.unwrap_or("default");
+        let profile = Profiled {
+            name,
+            credentials: credentials.get(name),
+            config: shared.get(name),
+        };
+        if asked.is_some() && profile.credentials.is_none() && profile.config.is_none() {
+            let known = credentials.names().chain(shared.names());
+            let near = crate::model::nearest(name, known);
+            let near = near.map(|near| format!(", but there is `{near}`"));
+            return Err(SettingsError::Profile {
+                name: name.to_owned(),
+                why: format!("there is no such profile{}", near.unwrap_or_default()),
+            });
+        }
+        let s3 = S3Settings::resolve(&variables, &config.s3, &profile)?;
+        let upstream_region = variables
+            .get("UPSTREAM_S3_REGION")
+            .or(config.s3.upstream_region.as_deref())
+            .unwrap_or(&s3.region)
+            .to_owned();
+        let target = target(inputs, &variables, &config)?;
+        let upstream = upstream(inputs, &variables, &config)?;
+        let patience = net::Settings::default();
+        Ok(Self {
+            target,
+            upstream,
+            s3,
+            upstream_region,
+            patience,
+        })
+    }
+
+    /// Where artifacts are published: `./dist` if nobody says.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Where dependencies are looked for that the target does not have.
+    pub fn upstream(&self) -> Option<&Target> {
+        self.upstream.as_ref()
+    }
+
+    /// The same with other tries and time-outs.
+    #[must_use]
+    pub fn with_patience(self, patience: net::Settings) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// How patient connections are.
+    pub(super) fn patience(&self) -> &net::Settings {
+        &self.patience
+    }
+
+    /// What opening this bucket takes: the upstream one may be in another region.
+    pub(super) fn s3(&self, target: &Target) -> S3Settings {
+        let mut s3 = self.s3.clone();
+        if self.upstream.as_ref() == Some(target) && self.target != *target {
+            s3.region.clone_from(&self.upstream_region);
+        }
+        s3
+    }
+}
+
+fn target(
+    inputs: &Inputs,
+    variables: &Variables<'_>,
+    config: &Config,
+) -> Result<Target, SettingsError> {
+    if let Some(text) = &inputs.target {
+        return parse("--target", text);
+    }
+    let given = bucket(variables, "S3_BUCKET", "S3_PREFIX")?;
+    if let Some(target) = given {
+        return Ok(target);
+    }
+    if let Some(target) = configured(inputs, config.target.as_deref())? {
+        return Ok(target);
+    }
+    Ok(Settings::default().target)
+}
+
+fn upstream(
+    inputs: &Inputs,
+    variables: &Variables<'_>,
+    config: &Config,
+) -> Result<Option<Target>, SettingsError> {
+    if let Some(text) = &inputs.upstream {
+        return parse("--upstream", text).map(Some);
+    }
+    let given = bucket(variables, "UPSTREAM_S3_BUCKET", "UPSTREAM_S3_PREFIX")?;
+    match given {
+        Some(target) => Ok(Some(target)),
+        None => configured(inputs, config.upstream.as_deref()),
+    }
+}
+
+fn parse(from: &str, text: &str) -> Result<Target, SettingsError> {
+    text.parse().map_err(|source| SettingsError::Target {
+        from: from.to_owned(),
+        source,
+    })
+}
+
+fn bucket(
+    variables: &Variables<'_>,
+    bucket: &str,
+    prefix: &str,
+) -> Result<Option<Target>, SettingsError> {
+    let Some(name) = variables.get(bucket) else {
+        return Ok(None);
+    };
+    let made = Target::s3(name, variables.get(prefix).unwrap_or_default());
+    let wrong = |source| {
+        let prefixed = matches!(source, TargetError::Prefix { .. });
+        SettingsError::Target {
+            from: if prefixed { prefix } else { bucket }.to_owned(),
+            source,
+        }
+    };
+    made.map(Some).map_err(wrong)
+}
+
+fn configured(inputs: &Inputs, text: Option<&str>) -> Result<Option<Target>, SettingsError> {
+    let (Some(text), Some((path, _))) = (text, &inputs.config) else {
+        return Ok(None);
+    };
+    let target = parse(&path.display().to_string(), text)?;
+    Ok(Some(Config::place(path, target)))
+}
+
+#[cfg(test)]
+mod tests;
