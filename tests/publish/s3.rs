@@ -36,8 +36,8 @@ pub(crate) fn patience() -> net::Settings {
         backoff: SHORT,
         backoff_max: SHORT,
         retry_after_max: RETRY_AFTER_MAX,
-        idle_timeout: Duration::from_millis(1000),
-        connect_timeout: Duration::from_millis(5000),
+        idle_timeout: Duration::from_secs(1),
+        connect_timeout: Duration::from_secs(5),
         proxy: false,
         ..net::Settings::default()
     }

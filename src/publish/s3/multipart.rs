@@ -86,15 +86,12 @@ impl S3 {
     pub(super) fn multipart(
         &self,
         key: &str,
-        content: &Content<'_>,
+        (file, size, digest): (&File, u64, Sha256),
         create: bool,
         progress: &(dyn Fn(u64) + Sync),
         interrupt: &Interrupt,
     ) -> Result<Sent, PublishError> {
-        let Content::File { file, size, digest } = *content else {
-            let why = "a document is too large to be one".to_owned();
-            return Err(PublishError::Client(why));
-        };
+        let content = &Content::File { file, size, digest };
         let source = Source {
             key,
             file,
