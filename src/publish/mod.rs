@@ -16,7 +16,7 @@ mod upload;
 pub use content::{Conditional, Content, Head, Mode, Object, Put, StaleUpload};
 pub use error::PublishError;
 pub use layout::{Keys, Layout, Named, Role, keys, read_key, release};
-pub use remote::Remote;
+pub use remote::{Place, Remote};
 pub use secret::Secret;
 pub use settings::{Inputs, Settings, SettingsError, env_file};
 pub use target::{Target, TargetError};
