@@ -6,6 +6,7 @@
 mod content;
 mod directory;
 mod error;
+mod found;
 mod layout;
 mod remote;
 mod secret;
@@ -15,6 +16,7 @@ mod upload;
 
 pub use content::{Conditional, Content, Head, Mode, Object, Put, StaleUpload};
 pub use error::PublishError;
+pub use found::{Found, are_there, fetch, find, for_each};
 pub use layout::{Keys, Layout, Named, Role, keys, read_key, release};
 pub use remote::{Place, Remote};
 pub use secret::Secret;
