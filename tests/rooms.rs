@@ -31,13 +31,14 @@ const ROOMS: &[(&str, &[&str])] = &[
             "model", "sys", "store", "net", "archive", "sandbox", "rootfs", "formula", "artifact",
         ],
     ),
+    ("farm", &["model", "sys", "formula"]),
     ("ui", &["model"]),
     ("cli", &["model"]),
     (
         "cmd",
         &[
             "model", "sys", "store", "net", "archive", "sandbox", "rootfs", "formula", "artifact",
-            "publish", "build", "ui", "cli",
+            "publish", "build", "farm", "ui", "cli",
         ],
     ),
     ("lib", &[]),

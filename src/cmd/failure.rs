@@ -1,5 +1,7 @@
 //! What the edge of the program knows about each room's errors: the exit code, and what to do.
 
+mod publish;
+
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource};
 
 use super::delivery::DeliveryError;

@@ -13,7 +13,7 @@ use crate::rootfs::debian;
 use crate::ui::ExitKind;
 
 /// The places that are asked besides upstream.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Mirrors {
     /// Has source tarballs by file name.
     source: Option<String>,
@@ -22,7 +22,7 @@ pub(super) struct Mirrors {
 }
 
 impl Mirrors {
-    pub(super) fn of(args: &cli::Sandbox) -> Self {
+    pub(super) fn of(args: &cli::Building) -> Self {
         let debian = args.sources.stacks.debian_mirror.clone();
         Self {
             source: args.source_mirror.clone(),
