@@ -5,7 +5,9 @@
 //! user.
 
 mod artifacts;
+mod deploy;
 mod disk;
+mod farm;
 mod formula;
 mod killed;
 mod kit;
