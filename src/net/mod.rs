@@ -30,7 +30,7 @@ use crate::sys::interrupt::Interrupt;
 pub use error::{Attempt, Attempts, NetError};
 pub(crate) use http::Http;
 pub(crate) use redact::redact;
-pub(crate) use retry::{backoff, retry_after};
+pub(crate) use retry::{backoff, retry_after, tries};
 pub use trouble::Trouble;
 
 /// How patient and how busy a client is.

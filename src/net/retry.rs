@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::{Settings, Trouble};
 
 /// How many tries a URL deserves that failed like this.
-fn tries(trouble: &Trouble, settings: &Settings) -> u32 {
+pub(crate) fn tries(trouble: &Trouble, settings: &Settings) -> u32 {
     match trouble {
         // The server is busy or broken, the line is bad, or what was there before was.
         Trouble::Status {

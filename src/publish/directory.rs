@@ -364,13 +364,12 @@ impl Beside {
 
     /// Gives it a name unless something has it.
     fn link(&self, to: &Path) -> Result<bool, FsError> {
-        let linked = match &self.name {
-            Some(name) => linkat(AT_FDCWD, name, AT_FDCWD, to, AtFlags::empty()),
-            None => {
-                let proc = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-                let follow = AtFlags::AT_SYMLINK_FOLLOW;
-                linkat(AT_FDCWD, proc.as_str(), AT_FDCWD, to, follow)
-            }
+        let linked = if let Some(name) = &self.name {
+            linkat(AT_FDCWD, name, AT_FDCWD, to, AtFlags::empty())
+        } else {
+            let proc = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+            let follow = AtFlags::AT_SYMLINK_FOLLOW;
+            linkat(AT_FDCWD, proc.as_str(), AT_FDCWD, to, follow)
         };
         match linked {
             Ok(()) => Ok(true),

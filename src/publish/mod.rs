@@ -4,15 +4,20 @@
 //! create-only unless told otherwise, and nobody ever sees half of an object.
 
 mod content;
+mod copy;
 mod directory;
 mod error;
 mod found;
 mod layout;
 mod remote;
+mod s3;
 mod secret;
 mod settings;
+mod stream;
 mod target;
 mod upload;
+mod web;
+mod wire;
 
 pub use content::{Conditional, Content, Head, Mode, Object, Put, StaleUpload};
 pub use error::PublishError;

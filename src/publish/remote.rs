@@ -5,8 +5,10 @@ use std::io::Read;
 use super::content::{Conditional, Content, Head, Mode, Object, Put, StaleUpload};
 use super::directory::Directory;
 use super::error::PublishError;
+use super::s3::S3;
 use super::settings::Settings;
 use super::target::{Target, check_key};
+use super::web::Web;
 use crate::sys::interrupt::Interrupt;
 
 /// How much of a document is asked for at once.
@@ -21,6 +23,8 @@ pub struct Remote {
 
 enum Kind {
     Directory(Directory),
+    S3(Box<S3>),
+    Web(Box<Web>),
     Other(Box<dyn Place + Send + Sync>),
 }
 
@@ -55,14 +59,15 @@ pub trait Place {
 
 impl Remote {
     /// Opens a target. Connects to nothing yet.
-    pub fn open(target: &Target, _settings: &Settings) -> Result<Self, PublishError> {
+    pub fn open(target: &Target, settings: &Settings) -> Result<Self, PublishError> {
         let shown = shown(target);
         let kind = match target {
             Target::Directory(path) => Kind::Directory(Directory::new(path, &shown)),
-            Target::S3 { .. } | Target::Web(_) => {
-                let why = format!("{target} cannot be opened by this version");
-                return Err(PublishError::Client(why));
+            Target::S3 { bucket, prefix } => {
+                let s3 = settings.s3(target);
+                Kind::S3(Box::new(S3::new(bucket, prefix, s3, settings.patience())))
             }
+            Target::Web(url) => Kind::Web(Box::new(Web::new(url, settings.patience()))),
         };
         Ok(Self {
             target: target.clone(),
@@ -93,7 +98,16 @@ impl Remote {
     fn place(&self) -> &dyn Place {
         match &self.kind {
             Kind::Directory(directory) => directory,
+            Kind::S3(s3) => &**s3,
+            Kind::Web(web) => &**web,
             Kind::Other(place) => &**place,
+        }
+    }
+
+    pub(super) fn bucket(&self) -> Option<&S3> {
+        match &self.kind {
+            Kind::S3(s3) => Some(s3),
+            Kind::Directory(_) | Kind::Web(_) | Kind::Other(_) => None,
         }
     }
 

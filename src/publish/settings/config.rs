@@ -1,6 +1,6 @@
 //! `pybuild.toml`: what a project says once for all of its people. It holds no secrets.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 
@@ -59,7 +59,7 @@ impl Config {
         match target {
             Target::Directory(directory) => {
                 let from = path.parent().map(Path::to_owned);
-                Target::Directory(from.unwrap_or_else(PathBuf::new).join(directory))
+                Target::Directory(from.unwrap_or_default().join(directory))
             }
             other => other,
         }

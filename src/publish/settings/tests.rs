@@ -199,118 +199,82 @@ fn profiles_containers_and_instances_follow() {
     assert!(matches!(off, Credentials::Missing(_)));
 }
 
+/// What is wrong with them: a variable, the env-file, `pybuild.toml`, AWS's files.
+fn told(env: &[(&str, &str)], env_file: &str, config: &str, aws: [&str; 2], begin: &str) {
+    let error = resolve(&Given {
+        target: None,
+        env,
+        env_file,
+        config,
+        aws_config: aws[0],
+        aws_credentials: aws[1],
+    });
+    let error = error.expect_err(begin);
+    assert!(error.to_string().starts_with(begin), "{error}");
+    assert!(!format!("{error} {error:?}").contains(CANARY), "{error:?}");
+}
+
 #[test]
-fn mistakes_are_told_with_their_place_and_without_secrets() {
-    let secret = [
+fn mistakes_in_files_are_told_with_their_place_and_without_secrets() {
+    let no = ["", ""];
+    told(&[], "A=b\ncanary x", "", no, "env: line 2: ");
+    let line = "/p/pybuild.toml:3: ";
+    told(&[], "", "\n[s3]\nsecret = 'canary'", no, line);
+    told(&[], "", "a = canary", no, "/p/pybuild.toml:1: ");
+    let profile = "the profile `default`: ";
+    told(
+        &[],
+        "",
+        "",
+        ["[default]\nsso_session = canary", ""],
+        profile,
+    );
+    let half = "[default]\naws_secret_access_key = canary";
+    told(&[], "", "", ["", half], profile);
+    let near = "the profile `prox`: there is no such profile, but there is `prod`";
+    let env = [("AWS_PROFILE", "prox")];
+    told(&env, "", "", ["[profile prod]", ""], near);
+}
+
+#[test]
+fn mistakes_in_variables_are_told_with_their_name_and_without_secrets() {
+    for (name, value) in [
+        ("S3_BUCKET", "x"),
+        ("AWS_ENDPOINT_URL", "https://u:canary@example.org"),
+        ("AWS_ENDPOINT_URL_S3", "canary"),
+        (
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+            "http://example.org/canary",
+        ),
+        ("AWS_REQUEST_CHECKSUM_CALCULATION", "canary"),
+        ("AWS_EC2_METADATA_DISABLED", "canary"),
+        ("S3_ADDRESSING_STYLE", "canary"),
+        ("S3_STORAGE_CLASS", "canary\nx"),
+    ] {
+        told(&[(name, value)], "", "", ["", ""], &format!("{name}: "));
+    }
+    let env = [("S3_BUCKET", "abc"), ("S3_PREFIX", "../x")];
+    told(&env, "", "", ["", ""], "S3_PREFIX: ");
+    let target = Some("https://u:canary@example.org");
+    let error = resolve(&Given {
+        target,
+        ..Given::default()
+    });
+    let error = error.expect_err("a password").to_string();
+    assert!(
+        error.starts_with("--target: ") && !error.contains(CANARY),
+        "{error}"
+    );
+}
+
+#[test]
+fn settings_show_no_secrets() {
+    let env = [
         ("AWS_ACCESS_KEY_ID", CANARY),
         ("AWS_SECRET_ACCESS_KEY", CANARY),
     ];
-    let url = [("AWS_ENDPOINT_URL", "https://u:canary@example.org")];
-    let container = [(
-        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-        "http://example.org/canary",
-    )];
-    let table = [
-        (
-            Given {
-                env_file: "A=b\ncanary x",
-                ..Given::default()
-            },
-            "env: line 2: ",
-        ),
-        (
-            Given {
-                config: "\n[s3]\nsecret = 'canary'",
-                ..Given::default()
-            },
-            "/p/pybuild.toml:3: ",
-        ),
-        (
-            Given {
-                config: "a = canary",
-                ..Given::default()
-            },
-            "/p/pybuild.toml:1: ",
-        ),
-        (
-            Given {
-                target: Some("https://u:canary@example.org"),
-                ..Given::default()
-            },
-            "--target: ",
-        ),
-        (
-            Given {
-                env: &[("S3_BUCKET", "x")],
-                ..Given::default()
-            },
-            "S3_BUCKET: ",
-        ),
-        (
-            Given {
-                env: &[("S3_BUCKET", "abc"), ("S3_PREFIX", "../x")],
-                ..Given::default()
-            },
-            "S3_PREFIX: ",
-        ),
-        (
-            Given {
-                env: &url,
-                ..Given::default()
-            },
-            "AWS_ENDPOINT_URL: ",
-        ),
-        (
-            Given {
-                env: &[("AWS_ENDPOINT_URL", "canary")],
-                ..Given::default()
-            },
-            "AWS_ENDPOINT_URL: ",
-        ),
-        (
-            Given {
-                env: &container,
-                ..Given::default()
-            },
-            "AWS_CONTAINER_CREDENTIALS_FULL_URI: ",
-        ),
-        (
-            Given {
-                env: &[("AWS_REQUEST_CHECKSUM_CALCULATION", "x")],
-                ..Given::default()
-            },
-            "AWS_REQUEST_CHECKSUM_CALCULATION: ",
-        ),
-        (
-            Given {
-                env: &[("AWS_PROFILE", "prox")],
-                aws_config: "[profile prod]",
-                ..Given::default()
-            },
-            "the profile `prox`: there is no such profile, but there is `prod`",
-        ),
-        (
-            Given {
-                aws_config: "[default]\nsso_session = canary",
-                ..Given::default()
-            },
-            "the profile `default`: ",
-        ),
-        (
-            Given {
-                aws_credentials: "[default]\naws_secret_access_key = canary",
-                ..Given::default()
-            },
-            "the profile `default`: ",
-        ),
-    ];
-    for (given, begin) in table {
-        let error = resolve(&given).expect_err(begin);
-        assert!(error.to_string().starts_with(begin), "{error}");
-        assert!(!format!("{error} {error:?}").contains(CANARY), "{error:?}");
-    }
     let given = Given {
-        env: &secret,
+        env: &env,
         env_file: "AWS_SESSION_TOKEN=canary",
         ..Given::default()
     };

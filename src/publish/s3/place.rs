@@ -1,0 +1,219 @@
+//! A bucket, asked as every kind of target is.
+
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::io::Read;
+
+use reqwest::Method;
+
+use super::refusal::No;
+use super::request::{Ask, Failure};
+use super::xml::ListBucketResult;
+use super::{Known, S3};
+use crate::publish::content::{Conditional, Content, Head, Mode, Object, Put, StaleUpload};
+use crate::publish::error::PublishError;
+use crate::publish::remote::Place;
+use crate::publish::stream::Stream;
+use crate::publish::web::encode;
+use crate::publish::wire::Meter;
+use crate::sys::interrupt::Interrupt;
+
+impl Place for S3 {
+    fn list(
+        &self,
+        below: &str,
+        interrupt: &Interrupt,
+    ) -> Result<Option<Vec<Object>>, PublishError> {
+        let mut objects: Vec<Object> = Vec::new();
+        let mut next: Option<String> = None;
+        loop {
+            let mut ask = Ask::new(Method::GET, None);
+            if let Some(token) = next {
+                ask = ask.query("continuation-token", token);
+            }
+            let ask = ask
+                .query("encoding-type", "url")
+                .query("list-type", "2")
+                .query("prefix", self.full(below));
+            let answer = self.ask(&ask, interrupt)?;
+            let page: ListBucketResult = self.document(&ask, "ListBucketResult", &answer)?;
+            let page = page.objects(&self.prefix);
+            let (found, more) = page.map_err(|why| self.nonsense(&ask, why))?;
+            let last = objects.len();
+            objects.extend(found);
+            match more {
+                None => break,
+                Some(_) if objects.len() == last && last > 0 => {
+                    return Err(self.nonsense(&ask, "its pages do not end"));
+                }
+                Some(token) => next = Some(token),
+            }
+        }
+        objects.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(Some(objects))
+    }
+
+    fn head(&self, key: &str, interrupt: &Interrupt) -> Result<Option<Head>, PublishError> {
+        let known = self.known(key, interrupt)?;
+        Ok(known.map(|Known { head, composite: _ }| head))
+    }
+
+    fn read<'a>(
+        &'a self,
+        key: &str,
+        interrupt: &'a Interrupt,
+    ) -> Result<Option<Box<dyn Read + Send + 'a>>, PublishError> {
+        let ask = Ask::new(Method::GET, Some(self.full(key)));
+        let response = match self.open(&ask, interrupt) {
+            Ok(response) => response,
+            Err(Failure::Refusal(refusal)) if refusal.no() == No::Absent => return Ok(None),
+            Err(failure) => return Err(self.error(&ask, failure)),
+        };
+        let full = self.full(key);
+        let again = move |at: u64, etag: &str| {
+            let ask = Ask::new(Method::GET, Some(full.clone()))
+                .header("range", &format!("bytes={at}-"))
+                .header("if-match", etag);
+            match self.open(&ask, interrupt) {
+                Ok(response) => Ok(Some(response)),
+                Err(Failure::Refusal(refusal))
+                    if matches!(refusal.no(), No::Absent | No::Precondition)
+                        || refusal.status == 416 =>
+                {
+                    Ok(None)
+                }
+                Err(failure) => Err(self.error(&ask, failure)),
+            }
+        };
+        let place = (&*self.shown, key);
+        let stream = Stream::new(&self.wire, response, Box::new(again), place, interrupt);
+        Ok(Some(Box::new(stream)))
+    }
+
+    fn put(
+        &self,
+        key: &str,
+        content: Content<'_>,
+        mode: Mode,
+        progress: &(dyn Fn(u64) + Sync),
+        interrupt: &Interrupt,
+    ) -> Result<Put, PublishError> {
+        self.put_object(key, &content, mode, progress, interrupt)
+    }
+
+    /// AWS itself is only asked whether an upload could begin. Of another store it is found out
+    /// whether it heeds conditions, which takes an object that is removed again, if that may be.
+    fn check_writable(&self, interrupt: &Interrupt) -> Result<Conditional, PublishError> {
+        let random = RandomState::new().build_hasher().finish();
+        let key = format!(".pybuild-probe-{random:016x}");
+        if let Some(known) = self.conditional.get() {
+            self.try_upload(&key, interrupt)?;
+            return Ok(*known);
+        }
+        // Nothing is there: it is only asked whether removing is allowed.
+        let found = match self.remove(&key, interrupt) {
+            Err(PublishError::Denied { .. }) => {
+                self.try_upload(&key, interrupt)?;
+                Conditional::Ignored
+            }
+            Err(error) => return Err(error),
+            Ok(()) => {
+                let found = self.try_condition(&key, interrupt);
+                self.remove(&key, interrupt)?;
+                found?
+            }
+        };
+        Ok(*self.conditional.get_or_init(|| found))
+    }
+
+    fn stale_uploads(
+        &self,
+        interrupt: &Interrupt,
+    ) -> Result<Option<Vec<StaleUpload>>, PublishError> {
+        self.uploads("", interrupt)
+    }
+
+    fn abort(&self, upload: &StaleUpload, interrupt: &Interrupt) -> Result<(), PublishError> {
+        self.abort_upload(&upload.key, &upload.id, false, interrupt)
+    }
+
+    fn remove(&self, key: &str, interrupt: &Interrupt) -> Result<(), PublishError> {
+        let ask = Ask::new(Method::DELETE, Some(self.full(key)));
+        match self.call(&ask, &Meter::none(), interrupt) {
+            Ok(_) => Ok(()),
+            Err(Failure::Refusal(refusal)) if refusal.no() == No::Absent => Ok(()),
+            Err(failure) => Err(self.error(&ask, failure)),
+        }
+    }
+}
+
+impl S3 {
+    /// Begins an upload and gives it up.
+    fn try_upload(&self, key: &str, interrupt: &Interrupt) -> Result<(), PublishError> {
+        let id = self.begin_upload(key, interrupt)?;
+        self.abort_upload(key, &id, false, interrupt)
+    }
+
+    /// Puts an object where nothing is, then where that is.
+    fn try_condition(&self, key: &str, interrupt: &Interrupt) -> Result<Conditional, PublishError> {
+        let text = "pybuild tries whether it can put objects here\n";
+        let ask = || {
+            let ask = Ask::new(Method::PUT, Some(self.full(key))).document(text.to_owned());
+            self.described(ask, key)
+        };
+        for _ in 0..2 {
+            let ask = ask().header("if-none-match", "*");
+            match self.call(&ask, &Meter::none(), interrupt) {
+                Ok(_) => {}
+                Err(Failure::Refusal(refusal)) => match refusal.no() {
+                    No::Precondition => return Ok(Conditional::Honoured),
+                    No::Unknown => break,
+                    _ => return Err(self.error(&ask, Failure::Refusal(refusal))),
+                },
+                Err(failure) => return Err(self.error(&ask, failure)),
+            }
+        }
+        // It may be that it takes objects without conditions alone.
+        self.ask(&ask(), interrupt)?;
+        Ok(Conditional::Ignored)
+    }
+
+    /// Whether what is in one bucket can be copied to the other without coming by here.
+    pub(in crate::publish) fn is_beside(&self, other: &Self) -> bool {
+        let places = [&self.settings, &other.settings].map(|settings| {
+            (
+                settings.endpoint.as_ref(),
+                settings.region.as_str(),
+                &settings.credentials,
+            )
+        });
+        places[0] == places[1]
+    }
+
+    /// Copies an object of the bucket beside to the same key; false if something is there already.
+    pub(in crate::publish) fn copy(
+        &self,
+        from: &Self,
+        key: &str,
+        create: bool,
+        interrupt: &Interrupt,
+    ) -> Result<bool, PublishError> {
+        let source = format!("/{}/{}", from.bucket, encode(&from.full(key)));
+        let mut ask = Ask::new(Method::PUT, Some(self.full(key)));
+        ask = self.described(ask, key);
+        ask = ask.header("x-amz-copy-source", &source);
+        if self.settings.checksums {
+            // Makes the store compute it over the whole.
+            ask = ask.header("x-amz-checksum-algorithm", "SHA256");
+        }
+        if create && self.may_condition() {
+            ask = ask.header("if-none-match", "*");
+        }
+        match self.call(&ask, &Meter::none(), interrupt) {
+            Ok(_) => Ok(true),
+            Err(Failure::Refusal(refusal)) if create && refusal.no() == No::Precondition => {
+                Ok(false)
+            }
+            Err(failure) => Err(self.error(&ask, failure)),
+        }
+    }
+}
