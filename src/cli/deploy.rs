@@ -10,6 +10,7 @@ use crate::model::{FormulaRef, StackName};
 
 /// Which targets, and where what they take is written down.
 #[derive(Debug, Args)]
+#[allow(clippy::doc_markdown)] // these comments are what --help prints
 pub struct Targets {
     /// Where artifacts are published: s3://BUCKET/PREFIX or a directory [default: S3_BUCKET and
     /// S3_PREFIX, else what pybuild.toml says, else ./dist]

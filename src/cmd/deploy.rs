@@ -63,7 +63,7 @@ pub(super) fn run(global: &Global, args: &Deploy) -> Result<Done, Failure> {
     let manifest = manifest(&args.stack, &building.sources.stacks)?;
     let form = Form::of(&args.publishing, args.name.as_deref())?;
     let order = Order::of(args, &form)?;
-    let outlets = Outlets::resolve(&args.publishing.targets)?;
+    let outlets = Outlets::to_publish(&args.publishing.targets)?;
     if args.dry_run {
         return dry_run(global, args, &manifest, &order, &outlets);
     }

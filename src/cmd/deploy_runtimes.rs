@@ -12,11 +12,11 @@ use super::{Done, Failure};
 use crate::archive::Codec;
 use crate::cli::{DeployRuntimes, Global};
 use crate::farm::{
-    Crew, Ended, Job, Matrix, MatrixError, Stacks, Stopped, Task, Work, matrix, patterns,
+    Crew, Ended, Job, Matrix, Results, Stacks, Stopped, Task, Work, matrix, patterns,
     run as work_off, tasks,
 };
 use crate::formula;
-use crate::model::{Amount, Observer, StackName, nearest};
+use crate::model::{Amount, Observer, StackName};
 use crate::publish::{Keys, are_there};
 use crate::rootfs::{self, Manifest, Rootfs};
 use crate::sys::interrupt::Interrupt;
@@ -32,14 +32,11 @@ pub(super) fn run(global: &Global, args: &DeployRuntimes) -> Result<Done, Failur
         .iter()
         .map(|job| form.keys(&job.stack, &job.recipe))
         .collect();
-    let outlets = Outlets::resolve(&args.publishing.targets)?;
+    let outlets = Outlets::to_publish(&args.publishing.targets)?;
     let mut cells = Cells::new(&matrix, &keys);
     for (n, job) in matrix.jobs.iter().enumerate() {
-        let recipes = job.dependencies.iter().chain([&job.recipe]);
-        if let Err(failure) = recipes
-            .map(|it| check_network(it, &args.publishing))
-            .collect::<Result<(), _>>()
-        {
+        let mut recipes = job.dependencies.iter().chain([&job.recipe]);
+        if let Err(failure) = recipes.try_for_each(|it| check_network(it, &args.publishing)) {
             cells.failed(n, &failure);
         }
     }
@@ -161,7 +158,7 @@ fn missing(
 /// What became of each so far: one cell for each job, and those that are refused.
 struct Cells {
     matrix: Matrix,
-    cells: Vec<Cell>,
+    jobs: Vec<Cell>,
     refused: Vec<Cell>,
 }
 
@@ -178,7 +175,7 @@ impl Cells {
         };
         let jobs = matrix.jobs.iter().zip(keys);
         Self {
-            cells: jobs
+            jobs: jobs
                 .map(|(job, keys)| Cell {
                     key: Some(keys.tarball.clone()),
                     ..empty(&job.stack, &job.recipe.reference, State::Missing)
@@ -197,14 +194,14 @@ impl Cells {
     }
 
     fn there(&mut self, n: usize) {
-        if self.cells[n].state == State::Missing {
-            self.cells[n].state = State::There;
+        if self.jobs[n].state == State::Missing {
+            self.jobs[n].state = State::There;
         }
     }
 
     /// Takes back what was only seen from far.
     fn doubt(&mut self) {
-        for cell in &mut self.cells {
+        for cell in &mut self.jobs {
             if cell.state == State::There {
                 cell.state = State::Missing;
             }
@@ -212,12 +209,12 @@ impl Cells {
     }
 
     fn missing(&self) -> Vec<usize> {
-        let missing = |n: &usize| self.cells[*n].state == State::Missing;
-        (0..self.cells.len()).filter(missing).collect()
+        let missing = |n: &usize| self.jobs[*n].state == State::Missing;
+        (0..self.jobs.len()).filter(missing).collect()
     }
 
     fn deployed(&mut self, n: usize, deployed: &Deployed) {
-        let cell = &mut self.cells[n];
+        let cell = &mut self.jobs[n];
         cell.sha256 = Some(deployed.sha256);
         cell.state = match deployed.how {
             How::Published => State::Built,
@@ -226,7 +223,7 @@ impl Cells {
     }
 
     fn failed(&mut self, n: usize, failure: &Failure) {
-        let cell = &mut self.cells[n];
+        let cell = &mut self.jobs[n];
         cell.state = match failure.exit() {
             ExitKind::Signal(_) => State::Stopped,
             _ => State::Failed,
@@ -236,8 +233,8 @@ impl Cells {
     }
 
     fn stopped(&mut self, n: usize, why: String) {
-        self.cells[n].state = State::Stopped;
-        self.cells[n].why = Some(why);
+        self.jobs[n].state = State::Stopped;
+        self.jobs[n].why = Some(why);
     }
 
     /// The table, and what the program ends with.
@@ -249,7 +246,7 @@ impl Cells {
         started: std::time::Instant,
         interrupted: Option<Failure>,
     ) -> Result<Done, Failure> {
-        let mut results = self.cells;
+        let mut results = self.jobs;
         results.extend(self.refused);
         let Matrix {
             runtimes, stacks, ..
@@ -344,7 +341,7 @@ impl Floor<'_> {
         &self,
         task: &Task,
         share: usize,
-        result: &dyn Fn(usize) -> Option<Product>,
+        result: Results<'_, Product>,
     ) -> Result<Product, Failure> {
         let (mut rootfs, mut made) = (None, Vec::new());
         for product in task.needs.iter().filter_map(|need| result(*need)) {
@@ -356,12 +353,11 @@ impl Floor<'_> {
         }
         let session = self.publisher.session;
         let sources = &self.args.building.sources.stacks;
-        let rootfs = match rootfs {
-            Some(rootfs) => rootfs,
-            None => {
-                let manifest: &Manifest = self.manifests.get(&task.stack)?;
-                Arc::new(session.rootfs(manifest, sources)?)
-            }
+        let rootfs = if let Some(rootfs) = rootfs {
+            rootfs
+        } else {
+            let manifest: &Manifest = self.manifests.get(&task.stack)?;
+            Arc::new(session.rootfs(manifest, sources)?)
         };
         let manner = Manner::of(&self.args.building, share);
         let workshop = Workshop {
@@ -405,45 +401,5 @@ impl Floor<'_> {
         }
         let made = workshop.make(recipe, made, Codec::Gzip, false)?;
         publisher.publish(keys, &made)
-    }
-}
-
-impl From<MatrixError> for Failure {
-    fn from(error: MatrixError) -> Self {
-        let hint = match &error {
-            MatrixError::Formula(_) => None,
-            MatrixError::Name(_) | MatrixError::Range { .. } | MatrixError::Nothing { .. } => Some(
-                "--runtimes 'python-3.11.2 python-3.9.*' --stacks 'debian-12 debian-13', or \
-                 `supported` in either"
-                    .to_owned(),
-            ),
-            MatrixError::Empty {
-                name,
-                known,
-                pattern,
-            } => {
-                let known: Vec<String> = known.iter().map(|it| format!("{name}-{it}")).collect();
-                let near = nearest(pattern, known.iter().map(String::as_str));
-                let all = known.join(", ");
-                Some(near.map_or_else(
-                    || format!("there are {all}"),
-                    |near| format!("there is {near}; in all there are {all}"),
-                ))
-            }
-            MatrixError::Stack { nearest, known, .. } => Some(match nearest {
-                Some(nearest) => format!("did you mean `{nearest}`?"),
-                None => {
-                    let known: Vec<&str> = known.iter().map(StackName::as_str).collect();
-                    format!("there are {}", known.join(", "))
-                }
-            }),
-        };
-        match error {
-            MatrixError::Formula(error) => (*error).into(),
-            error => {
-                let failure = Self::new(ExitKind::Usage, error);
-                hint.into_iter().fold(failure, Self::hint)
-            }
-        }
     }
 }

@@ -8,7 +8,7 @@ use super::Failure;
 use super::session::{Opened, Session, store_root};
 use super::steward::{self, Outlet};
 use crate::cli::{Global, Targets};
-use crate::publish::{Inputs, Remote, Settings, Target};
+use crate::publish::{Inputs, PublishError, Remote, Settings, Target};
 use crate::sandbox::Launcher;
 use crate::ui::ExitKind;
 
@@ -21,25 +21,35 @@ pub(super) struct Outlets {
 impl Outlets {
     /// Reads what the settings are resolved from, while this process still has the rights to, and
     /// resolves them. A worker is told by its steward.
-    pub(super) fn resolve(args: &Targets) -> Result<Self, Failure> {
+    fn resolve(args: &Targets) -> Result<Self, Failure> {
         // A core would hold the secrets that are read now. Lowering a limit cannot fail.
         let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
-        let inputs = match steward::steward() {
-            Some(steward) => steward
-                .inputs()
-                .map_err(|error| Failure::new(ExitKind::TryAgain, error))?,
-            None => {
-                let env: BTreeMap<_, _> = std::env::vars_os()
-                    .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-                    .collect();
-                let cwd = std::env::current_dir()
-                    .map_err(|error| Failure::new(ExitKind::Usage, error))?;
-                let (target, upstream) = (args.target.clone(), args.upstream.clone());
-                Inputs::gather(target, upstream, args.env_file.as_deref(), env, &cwd)?
-            }
+        let inputs = if let Some(steward) = steward::steward() {
+            let inputs = steward.inputs();
+            inputs.map_err(|error| Failure::new(ExitKind::TryAgain, error))?
+        } else {
+            let env: BTreeMap<_, _> = std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+                .collect();
+            let cwd =
+                std::env::current_dir().map_err(|error| Failure::new(ExitKind::Usage, error))?;
+            let (target, upstream) = (args.target.clone(), args.upstream.clone());
+            Inputs::gather(target, upstream, args.env_file.as_deref(), env, &cwd)?
         };
         let settings = Settings::resolve(&inputs)?;
         Ok(Self { inputs, settings })
+    }
+
+    /// The same, for a command that publishes.
+    pub(super) fn to_publish(args: &Targets) -> Result<Self, Failure> {
+        let outlets = Self::resolve(args)?;
+        match outlets.target() {
+            Target::S3 { .. } | Target::Directory(_) => Ok(outlets),
+            target @ Target::Web(_) => Err(PublishError::ReadOnly {
+                target: target.to_string(),
+            }
+            .into()),
+        }
     }
 
     /// Which target is published to.

@@ -67,6 +67,12 @@ struct Board {
     stopped: Vec<Option<Stopped>>,
 }
 
+/// Gives what a piece of work has resulted in, if it is done.
+pub type Results<'a, T> = &'a dyn Fn(usize) -> Option<T>;
+
+/// Does one piece of work: which, on how many processors, with what has resulted from others.
+pub type Labour<'a, T, E> = dyn Fn(usize, usize, Results<'_, T>) -> Result<T, E> + Sync + 'a;
+
 /// Does all the work: `needs` says for each piece which pieces, all earlier in the list, must be
 /// done before. `work` is told which piece, how many processors it may use, and how to look up the
 /// results of what it needs; pieces are begun in the order of the list as far as possible.
@@ -74,7 +80,7 @@ pub fn run<T: Clone + Send + Sync, E: Send + Sync>(
     needs: &[Vec<usize>],
     crew: Crew,
     interrupt: &Interrupt,
-    work: &(dyn Fn(usize, usize, &dyn Fn(usize) -> Option<T>) -> Result<T, E> + Sync),
+    work: &Labour<'_, T, E>,
 ) -> Vec<Ended<T, E>> {
     let board = Mutex::new(Board {
         states: vec![State::Waiting; needs.len()],

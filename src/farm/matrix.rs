@@ -315,7 +315,7 @@ pub enum Work {
     /// The stack's images are made, unless they are there.
     Prepare,
     /// Something that others need is built, unless it is there.
-    Build(Recipe),
+    Build(Box<Recipe>),
     /// The job at this place in the list is built and published.
     Deploy(usize),
 }
@@ -341,7 +341,7 @@ pub fn tasks(jobs: &[Job], missing: &[usize]) -> Vec<Task> {
                 let needs = needs(&tasks, &job.stack, &recipe.dependencies, None);
                 tasks.push(Task {
                     stack: job.stack.clone(),
-                    work: Work::Build(recipe.clone()),
+                    work: Work::Build(Box::new(recipe.clone())),
                     needs,
                 });
             }

@@ -3,7 +3,7 @@
 mod local;
 mod matrix;
 
-pub use local::{Crew, Ended, Stopped, run};
+pub use local::{Crew, Ended, Labour, Results, Stopped, run};
 pub use matrix::{
     Job, Matrix, MatrixError, Pattern, Refused, Stacks, Task, Work, matrix, patterns, tasks,
 };

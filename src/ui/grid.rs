@@ -121,13 +121,17 @@ impl Grid {
             let word = cell.state.paint(palette, cell.state.word());
             let why = cell.why.as_deref().unwrap_or_default();
             let why = text::redact(&text::clean(why.lines().next().unwrap_or_default()));
-            out.push_str(&format!(
-                "{} for {}: {word}: {why}\n",
-                cell.formula, cell.stack
-            ));
+            let line = format!("{} for {}: {word}: {why}\n", cell.formula, cell.stack);
+            out.push_str(&line);
             if let Some(log) = &cell.log {
                 let log = text::clean(&log.to_string_lossy());
-                out.push_str(&format!("  {} {log}\n", palette.faint("log:")));
+                out.extend([
+                    "  ",
+                    palette.faint("log:").as_str(),
+                    " ",
+                    log.as_str(),
+                    "\n",
+                ]);
             }
         }
         out.push('\n');
@@ -157,7 +161,7 @@ impl Grid {
         let mut head = " ".repeat(first);
         for (stack, width) in self.stacks.iter().zip(&widths) {
             let fill = " ".repeat(width - stack.as_str().len());
-            head.push_str(&format!("  {}{fill}", palette.strong(stack)));
+            head.extend(["  ", palette.strong(stack).as_str(), fill.as_str()]);
         }
         lines.push(head);
         for runtime in &self.runtimes {
@@ -166,7 +170,8 @@ impl Grid {
                 let state = self.cell(runtime, stack);
                 let word = state.map_or("", State::word);
                 let painted = state.map_or_else(String::new, |state| state.paint(palette, word));
-                line.push_str(&format!("  {painted}{}", " ".repeat(width - word.len())));
+                let fill = " ".repeat(width - word.len());
+                line.extend(["  ", painted.as_str(), fill.as_str()]);
             }
             lines.push(line);
         }

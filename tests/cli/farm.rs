@@ -36,9 +36,10 @@ versions = ">=1"
                         urls = [\"http://127.0.0.1:1/upstream/hello-1.0.tar.gz\"]\n[versions]\n"
             .to_owned();
         for version in versions {
-            text += &format!(
+            let line = format!(
                 "\"{version}\" = {{ released = 2024-01-02, tgz = {{ sha256 = \"{source}\" }} }}\n"
             );
+            text.push_str(&line);
         }
         fs::write(formulae.join(format!("{name}.versions.toml")), text).expect("written");
     };
@@ -94,14 +95,14 @@ fn one_that_breaks_does_not_stop_the_others_and_a_rerun_does_what_is_missing() {
             "good-1.0  built\n",
             "good-1.1  built\n",
             "old-1.0   not for it\n",
-            "bad-1.0 for debian-12: failed: make of bad-1.0 exited with 3\n  log: ",
+            "bad-1.0 for debian-12: failed: make of bad-1.0 failed with exit code 3\n  log: ",
             "old-1.0 for debian-12: not for it: it is too old\n",
             "2 built, 1 failed, 1 not for it in ",
         ] {
             assert!(ran.out.contains(said.trim_start()), "{said}: {}", ran.out);
         }
         for said in [
-            "warning: bad-1.0 for debian-12 failed: make of bad-1.0 exited with 3",
+            "warning: bad-1.0 for debian-12 failed: make of bad-1.0 failed with exit code 3",
             "error: 1 of 3 are not published",
             "hint: run the same command again: only what is missing is done",
         ] {

@@ -6,8 +6,8 @@ use crate::ui::{ExitKind, Failure};
 /// What credentials must be good for.
 const RIGHTS: &str = "the credentials need s3:GetObject, s3:PutObject, s3:ListBucket and \
                       s3:AbortMultipartUpload on the bucket and the prefix";
-/// What holds after each failed upload.
-const KEPT: &str = "what was built is kept in the store: run the same command again to publish it";
+/// What holds whenever something failed on the way.
+const KEPT: &str = "run the same command again: what has been built by then is kept in the store";
 
 impl From<SettingsError> for Failure {
     fn from(error: SettingsError) -> Self {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -145,7 +145,7 @@ pub(super) fn serve(worker_end: &OwnedFd, duties: &Duties<'_>, interrupt: &Inter
         };
         let (reply, opened) = grant(&message, content.into_iter().next(), duties, interrupt);
         let reply = serde_json::to_vec(&reply).unwrap_or_default();
-        let fds: Vec<_> = opened.iter().map(|file| file.as_raw_fd()).collect();
+        let fds: Vec<_> = opened.iter().map(AsRawFd::as_raw_fd).collect();
         if socket::send(worker_end.as_fd(), &reply, &fds).is_err() {
             return;
         }

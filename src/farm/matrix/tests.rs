@@ -22,9 +22,10 @@ fn catalog() -> Catalog {
                         [versions]\n"
                 .to_owned();
         for version in versions {
-            text += &format!(
+            let line = format!(
                 "\"{version}\" = {{ released = 2024-01-02, tgz = {{ sha256 = \"{digest}\" }} }}\n"
             );
+            text.push_str(&line);
         }
         write(&format!("{name}.versions.toml"), &text);
     };
