@@ -36,8 +36,8 @@ pub(crate) fn patience() -> net::Settings {
         backoff: SHORT,
         backoff_max: SHORT,
         retry_after_max: RETRY_AFTER_MAX,
-        idle_timeout: Duration::from_millis(700),
-        connect_timeout: Duration::from_millis(700),
+        idle_timeout: Duration::from_secs(1),
+        connect_timeout: Duration::from_secs(5),
         proxy: false,
         ..net::Settings::default()
     }
@@ -325,7 +325,7 @@ fn another_files_upload_is_not_gone_on_with_and_goes() {
     let interrupted = interrupt();
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("file");
-    let (one, other) = (bytes(5, LARGE), bytes(6, LARGE));
+    let (one, other) = (bytes(4, LARGE), bytes(6, LARGE));
     fs::write(&path, &one).expect("write");
     let file = File::open(&path).expect("open");
     let content = Content::File {

@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use s3s::auth::SimpleAuth;
 use s3s::dto::*;
 use s3s::service::{S3Service, S3ServiceBuilder};
-use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
 use tokio::sync::oneshot;
 
@@ -334,6 +334,14 @@ impl Buckets {
     }
 }
 
+/// `s3s-fs` says of an upload that it does not know that it is not yours.
+fn gone(error: S3Error) -> S3Error {
+    match error.code() {
+        S3ErrorCode::AccessDenied => s3_error!(NoSuchUpload),
+        _ => error,
+    }
+}
+
 #[async_trait::async_trait]
 impl S3 for Buckets {
     async fn get_object(
@@ -384,7 +392,7 @@ impl S3 for Buckets {
         req: S3Request<DeleteObjectInput>,
     ) -> S3Result<S3Response<DeleteObjectOutput>> {
         match self.files.delete_object(req).await {
-            Err(error) if *error.code() == s3s::S3ErrorCode::NoSuchKey => {
+            Err(error) if *error.code() == S3ErrorCode::NoSuchKey => {
                 Ok(S3Response::new(DeleteObjectOutput::default()))
             }
             other => other,
@@ -446,7 +454,7 @@ impl S3 for Buckets {
         self.known(&id)?;
         let sha256 = req.input.checksum_sha256.clone();
         let size = req.input.content_length.unwrap_or_default();
-        let mut sent = self.files.upload_part(req).await?;
+        let mut sent = self.files.upload_part(req).await.map_err(gone)?;
         let part = (sent.output.e_tag.clone(), sha256.clone(), size);
         sent.output.checksum_sha256 = sha256;
         if let Some(upload) = self.uploads.lock().expect("no panic").get_mut(&id) {
@@ -531,7 +539,11 @@ impl S3 for Buckets {
                 }
             }
         }
-        let completed = self.files.complete_multipart_upload(req).await?;
+        let completed = self
+            .files
+            .complete_multipart_upload(req)
+            .await
+            .map_err(gone)?;
         self.uploads.lock().expect("no panic").remove(&id);
         Ok(completed)
     }
@@ -542,7 +554,8 @@ impl S3 for Buckets {
     ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
         let id = req.input.upload_id.clone();
         self.known(&id)?;
-        let aborted = self.files.abort_multipart_upload(req).await?;
+        let _changing = self.changing.lock().await;
+        let aborted = self.files.abort_multipart_upload(req).await.map_err(gone)?;
         self.uploads.lock().expect("no panic").remove(&id);
         Ok(aborted)
     }

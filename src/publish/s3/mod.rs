@@ -185,3 +185,84 @@ fn from_base64(text: &str) -> Option<Sha256> {
     let bytes = BASE64_STANDARD.decode(text).ok()?;
     Some(Sha256::from_bytes(bytes.try_into().ok()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_addressed_as_their_stores_want_it() {
+        let endpoint = "http://127.0.0.1:9000/s3/";
+        let table = [
+            (
+                None,
+                Addressing::Auto,
+                "eu-west-1",
+                "my-bucket",
+                "https://my-bucket.s3.eu-west-1.amazonaws.com",
+            ),
+            (
+                None,
+                Addressing::Auto,
+                "eu-west-1",
+                "my.bucket",
+                "https://s3.eu-west-1.amazonaws.com/my.bucket",
+            ),
+            (
+                None,
+                Addressing::Auto,
+                "us-east-1",
+                "My_Bucket",
+                "https://s3.us-east-1.amazonaws.com/My_Bucket",
+            ),
+            (
+                None,
+                Addressing::Path,
+                "cn-north-1",
+                "abc",
+                "https://s3.cn-north-1.amazonaws.com.cn/abc",
+            ),
+            (
+                Some(endpoint),
+                Addressing::Auto,
+                "x",
+                "abc",
+                "http://127.0.0.1:9000/s3/abc",
+            ),
+            (
+                Some("https://example.org"),
+                Addressing::Virtual,
+                "x",
+                "abc",
+                "https://abc.example.org",
+            ),
+            (
+                Some("https://[::1]:8443"),
+                Addressing::Path,
+                "x",
+                "abc",
+                "https://[::1]:8443/abc",
+            ),
+        ];
+        for (endpoint, addressing, region, bucket, url) in table {
+            let settings = S3Settings {
+                region: region.to_owned(),
+                endpoint: endpoint.map(|url| url.parse().expect("a URL")),
+                addressing,
+                ..S3Settings::default()
+            };
+            assert_eq!(base(bucket, &settings), url);
+        }
+    }
+
+    #[test]
+    fn digests_are_told_in_base_64() {
+        let digest = Sha256::of(b"abc");
+        let text = "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=";
+        assert_eq!(to_base64(&digest), text);
+        assert_eq!(from_base64(text), Some(digest));
+        for wrong in ["", "abc", "YWJj"] {
+            assert_eq!(from_base64(wrong), None);
+        }
+    }
+}

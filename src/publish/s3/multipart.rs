@@ -86,15 +86,12 @@ impl S3 {
     pub(super) fn multipart(
         &self,
         key: &str,
-        content: &Content<'_>,
+        (file, size, digest): (&File, u64, Sha256),
         create: bool,
         progress: &(dyn Fn(u64) + Sync),
         interrupt: &Interrupt,
     ) -> Result<Sent, PublishError> {
-        let Content::File { file, size, digest } = *content else {
-            let why = "a document is too large to be one".to_owned();
-            return Err(PublishError::Client(why));
-        };
+        let content = &Content::File { file, size, digest };
         let source = Source {
             key,
             file,
@@ -107,17 +104,22 @@ impl S3 {
         let mut resumable = self.resumable(&source, &left, interrupt)?;
         // One that was resumed may be taken away by whoever began it; a new one is ours alone.
         for last in [false, true] {
-            let upload = match resumable.take() {
-                Some(upload) => upload,
-                None => self.begin(key, interrupt)?,
+            let (upload, ours) = match resumable.take() {
+                Some(upload) => (upload, false),
+                None => (self.begin(key, interrupt)?, true),
             };
             let id = upload.id.clone();
             match self.finish(&source, upload, progress, interrupt) {
                 Ok(sent) => {
-                    self.give_up(&left, &id, matches!(sent, Sent::Done));
+                    if matches!(sent, Sent::Done) {
+                        self.give_up(&left, &id, interrupt);
+                    }
                     return Ok(sent);
                 }
                 Err(Stop::Lost) => {
+                    if ours {
+                        self.tidy(key, &id, interrupt);
+                    }
                     // It may be that a completion succeeded whose answer was lost.
                     if let Some(known) = self.known(key, interrupt)?
                         && self.compare(key, content, &known, interrupt).is_ok()
@@ -178,13 +180,13 @@ impl S3 {
         match refusal.no() {
             No::Upload | No::Part => Err(Stop::Lost),
             No::Precondition => {
-                self.abort_quietly(source.key, &id);
+                self.tidy(source.key, &id, interrupt);
                 Ok(Sent::Refused {
                     tries: refusal.tries,
                 })
             }
             No::Unknown if source.create => {
-                self.abort_quietly(source.key, &id);
+                self.tidy(source.key, &id, interrupt);
                 Ok(Sent::Unconditional)
             }
             _ => Err(self.error(&ask, Failure::Refusal(refusal)).into()),

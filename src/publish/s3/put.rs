@@ -19,7 +19,7 @@ use crate::publish::wire::Meter;
 use crate::sys::fs::FsError;
 use crate::sys::interrupt::Interrupt;
 
-/// What is put in one request. More than that is put in parts, several at a time.
+/// What of a file is put in one request. More than that is put in parts, several at a time.
 const SINGLE: u64 = 2 * PART;
 
 /// What became of the bytes that were sent.
@@ -55,10 +55,12 @@ impl S3 {
         }
         loop {
             let create = mode == Mode::Create && self.may_condition();
-            let sent = if content.size() <= SINGLE {
-                self.single(key, content, create, progress, interrupt)?
-            } else {
-                self.multipart(key, content, create, progress, interrupt)?
+            let sent = match *content {
+                Content::File { file, size, digest } if size > SINGLE => {
+                    let file = (file, size, digest);
+                    self.multipart(key, file, create, progress, interrupt)?
+                }
+                _ => self.single(key, content, create, progress, interrupt)?,
             };
             match sent {
                 Sent::Done if mode == Mode::Overwrite => return Ok(Put::Written),

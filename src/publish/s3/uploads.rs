@@ -81,10 +81,15 @@ impl S3 {
         }
     }
 
+    /// Gives up an upload that is not needed, as far as that is possible: it is in nobody's way.
+    pub(super) fn tidy(&self, key: &str, id: &str, interrupt: &Interrupt) {
+        let _ = self.abort_upload(key, id, false, interrupt);
+    }
+
     /// Once an object is there, the uploads of it that were found at the beginning are done with.
-    pub(super) fn give_up(&self, left: &[StaleUpload], but: &str, done: bool) {
-        for upload in left.iter().filter(|upload| done && upload.id != but) {
-            self.abort_quietly(&upload.key, &upload.id);
+    pub(super) fn give_up(&self, left: &[StaleUpload], but: &str, interrupt: &Interrupt) {
+        for upload in left.iter().filter(|upload| upload.id != but) {
+            self.tidy(&upload.key, &upload.id, interrupt);
         }
     }
 
