@@ -7,10 +7,10 @@ use crate::farm;
 use crate::formula::{Formula, digest};
 use crate::kit::{Case, STACK, directory, files_below};
 use crate::program::Pybuild;
-use crate::s3::{AWS, KEY, SECRET, Server};
+use crate::s3::{AWS, KEY, SECRET, Server, Store};
 
 /// How many artifacts there are in a big bucket.
-const MANY: usize = 100;
+const MANY: usize = 1000;
 
 /// With what it takes to use the bucket `bucket` of this server.
 fn with(run: Pybuild, server: &Server) -> Pybuild {
@@ -84,7 +84,8 @@ fn credentials_and_buckets_are_tried_before_anything_is_built() {
 fn a_big_matrix_that_is_published_is_checked_by_listing() {
     let Some(case) = Case::new() else { return };
     let root = root();
-    let server = Server::start(root.path(), AWS);
+    let store = Store { page: 1000, ..AWS };
+    let server = Server::start(root.path(), store);
     let formulae = farm::formulae(&case);
     let table = formulae.join("good.versions.toml");
     let text = fs::read_to_string(&table).expect("there");
@@ -110,22 +111,12 @@ fn a_big_matrix_that_is_published_is_checked_by_listing() {
     fs::write(&table, text).expect("written");
     let ran = run().run().succeeds();
     assert!(
-        ran.out.contains("100 already there in s3://bucket/p/"),
+        ran.out.contains("1000 already there in s3://bucket/p/"),
         "{}",
         ran.out
     );
     let asked = server.seen();
-    assert!(
-        asked.len() <= 10,
-        "{} requests, such as {:?}",
-        asked.len(),
-        asked
-            .iter()
-            .rev()
-            .take(4)
-            .map(|it| (&it.method, &it.uri))
-            .collect::<Vec<_>>()
-    );
+    assert!(asked.len() <= 10, "{} requests", asked.len());
     assert!(
         asked.iter().all(|seen| seen.method == "GET"),
         "nothing is put"
