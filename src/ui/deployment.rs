@@ -143,12 +143,29 @@ mod tests {
 
     #[test]
     fn it_says_what_is_where_and_what_was_done() {
-        insta::assert_snapshot!(deployment().render(Palette::default()), @"");
+        insta::assert_snapshot!(deployment().render(Palette::default()), @r"
+        python-3.11.2 for debian-12
+          target  s3://lang-python/
+          key     debian-12/runtimes/python-3.11.2.tar.gz
+          size    26.4 MB (26437858 bytes)
+          sha256  ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad
+          build   44575cf5b28512d75644bf54a517dcef304ff809fd511747621b4d64f19aac66
+
+        python-3.11.2 for debian-12 (already there)
+          target  s3://lang-python/
+          key     debian-12/runtimes/python-3.11.2.tar.gz
+          size    26.4 MB (26437858 bytes)
+          sha256  ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad
+          build   44575cf5b28512d75644bf54a517dcef304ff809fd511747621b4d64f19aac66
+
+        uploaded python-3.11.2  3.0 s
+        in all                  4.2 s
+        ");
     }
 
     #[test]
     fn the_json_has_stable_keys() {
         let json = serde_json::to_string(&deployment()).expect("it serialises");
-        insta::assert_snapshot!(json, @"");
+        insta::assert_snapshot!(json, @r#"{"target":"s3://lang-python/","stack":"debian-12","artifacts":[{"formula":"python-3.11.2","build":"44575cf5b28512d75644bf54a517dcef304ff809fd511747621b4d64f19aac66","key":"debian-12/runtimes/python-3.11.2.tar.gz","size":26437858,"sha256":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad","how":"published"},{"formula":"python-3.11.2","build":"44575cf5b28512d75644bf54a517dcef304ff809fd511747621b4d64f19aac66","key":"debian-12/runtimes/python-3.11.2.tar.gz","size":26437858,"sha256":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad","how":"there"}],"phases":[{"phase":"uploaded python-3.11.2","seconds":3.0}],"seconds":4.2}"#);
     }
 }

@@ -236,7 +236,17 @@ mod tests {
 
     #[test]
     fn runtimes_go_down_and_stacks_across() {
-        insta::assert_snapshot!(grid().render(Palette::default()), @"");
+        insta::assert_snapshot!(grid().render(Palette::default()), @r"
+                       debian-12      debian-13-with-a-long-name
+        python-3.9.2   already there  not for it
+        python-3.11.2  built          failed
+
+        python-3.9.2 for debian-13-with-a-long-name: not for it: OpenSSL 3.5 is too new for it
+        python-3.11.2 for debian-13-with-a-long-name: failed: make of python-3.11.2 exited with 2
+          log: /store/logs/abc.log
+
+        1 built, 1 already there, 1 failed, 1 not for it in s3://lang-python/ after 1 min 15 s
+        ");
     }
 
     #[test]
@@ -252,6 +262,6 @@ mod tests {
     #[test]
     fn the_json_has_stable_keys() {
         let json = serde_json::to_string(&grid()).expect("it serialises");
-        insta::assert_snapshot!(json, @"");
+        insta::assert_snapshot!(json, @r#"{"target":"s3://lang-python/","runtimes":["python-3.9.2","python-3.11.2"],"stacks":["debian-12","debian-13-with-a-long-name"],"results":[{"stack":"debian-12","formula":"python-3.9.2","state":"there","key":null,"sha256":null,"why":null,"log":null},{"stack":"debian-12","formula":"python-3.11.2","state":"built","key":null,"sha256":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad","why":null,"log":null},{"stack":"debian-13-with-a-long-name","formula":"python-3.9.2","state":"refused","key":null,"sha256":null,"why":"OpenSSL 3.5 is too new for it","log":null},{"stack":"debian-13-with-a-long-name","formula":"python-3.11.2","state":"failed","key":null,"sha256":null,"why":"make of python-3.11.2 exited with 2\nmore","log":"/store/logs/abc.log"}],"seconds":75.5}"#);
     }
 }
