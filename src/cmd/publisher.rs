@@ -297,3 +297,41 @@ impl From<Failure> for Taking {
         Self::Failure(Box::new(failure))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_in_parts_is_built_and_compared() {
+        let ids = [Sha256::of(b"one"), Sha256::of(b"two")];
+        assert_eq!(Standing::of(&Found::Nothing, &ids), Standing::Missing);
+        assert_eq!(Standing::of(&Found::Part, &ids), Standing::Unfinished);
+    }
+
+    #[test]
+    fn dependencies_are_kept_as_they_are_wherever_they_are_taken_from() {
+        let form = |layout, codec| Form {
+            layout,
+            codec,
+            overwrite: false,
+            name: Some("mine".to_owned()),
+            arch: Arch::Amd64,
+        };
+        let catalog = crate::formula::Catalog::load(None).expect("the built-in formulae");
+        let stack: StackName = "debian-12".parse().expect("a stack");
+        let reference = "sqlite-3.46.1".parse().expect("a reference");
+        let recipes = catalog.recipes(&reference, "plain", &stack);
+        let recipe = recipes.expect("built in").pop().expect("one");
+        let form = form(Layout::Tree, Codec::Zstd);
+        assert_eq!(
+            form.keys(&stack, &recipe).tarball,
+            "debian-12/libraries/mine.tar.zst"
+        );
+        // The name is that of what is asked for, not of what that needs.
+        assert_eq!(
+            form.keys_as(&stack, &recipe, Codec::Gzip, None).tarball,
+            "debian-12/libraries/sqlite-3.46.1.tar.gz"
+        );
+    }
+}

@@ -325,4 +325,24 @@ mod tests {
         let given = Unprivileged::choose(Some(4_000_000_123), &missing).expect("any uid");
         assert_eq!((given.uid, given.gid), (4_000_000_123, 4_000_000_123));
     }
+
+    #[test]
+    fn a_worker_is_told_nothing_that_is_for_others() {
+        let table = [
+            ("PATH", true),
+            ("PYBUILD_DEBIAN_MIRROR", true),
+            ("LC_ALL", true),
+            ("https_proxy", true),
+            ("NO_PROXY", true),
+            ("AWS_SECRET_ACCESS_KEY", false),
+            ("AWS_REGION", false),
+            ("S3_BUCKET", false),
+            ("GITHUB_TOKEN", false),
+            ("PATHS", false),
+            ("", false),
+        ];
+        for (name, harmless) in table {
+            assert_eq!(is_harmless(name), harmless, "{name}");
+        }
+    }
 }

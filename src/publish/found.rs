@@ -60,7 +60,7 @@ pub fn find(remote: &Remote, keys: &Keys, interrupt: &Interrupt) -> Result<Found
 
 /// Calls `ask` for each of `items`, many at once, and gives the answers in the same order. The
 /// first error ends it.
-pub fn for_each<T: Sync, R: Send>(
+fn for_each<T: Sync, R: Send>(
     items: &[T],
     ask: &(dyn Fn(&T) -> Result<R, PublishError> + Sync),
 ) -> Result<Vec<R>, PublishError> {

@@ -21,7 +21,7 @@ mod wire;
 
 pub use content::{Conditional, Content, Head, Mode, Object, Put, StaleUpload};
 pub use error::PublishError;
-pub use found::{Found, are_there, fetch, find, for_each};
+pub use found::{Found, are_there, fetch, find};
 pub use layout::{Keys, Layout, Named, Role, keys, read_key, release};
 pub use remote::{Place, Remote};
 pub use secret::Secret;
