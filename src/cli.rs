@@ -1,5 +1,7 @@
 //! The command line, as clap reads it. Definitions only: what the commands do is in `cmd`.
 
+mod deploy;
+
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +9,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::{FormulaRef, StackName};
+
+pub use deploy::{Deploy, DeployRuntimes, Layout, Publishing, Targets};
 
 /// Builds CPython and SQLite for operating-system stacks: sandboxed, reproducibly, without Docker
 /// and without root.
@@ -67,6 +71,10 @@ pub enum Color {
 pub enum Command {
     /// Build, prove and package formulae for a stack, in a sandbox, on this host
     Sandbox(Sandbox),
+    /// Build, prove and package formulae, and publish them to a bucket or a directory
+    Deploy(Deploy),
+    /// Deploy a matrix of runtimes and stacks: whatever is missing there
+    DeployRuntimes(DeployRuntimes),
     /// Fetch and prepare a stack's root file systems, and nothing else
     Prepare(Prepare),
     /// Run a command in a fresh sandbox of a stack
@@ -125,20 +133,9 @@ pub struct Sandbox {
     /// What to build: python-3.11.2
     #[arg(required = true)]
     pub formulae: Vec<FormulaRef>,
-    /// Where formulae and manifests come from.
+    /// How it is built.
     #[command(flatten)]
-    pub sources: Sources,
-    /// A directory or URL that holds source tarballs by file name, asked after upstream
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "PYBUILD_SOURCE_MIRROR",
-        hide_env_values = true
-    )]
-    pub source_mirror: Option<String>,
-    /// Which set of build options
-    #[arg(long, default_value = "plain")]
-    pub profile: String,
+    pub building: Building,
     /// Where the artifacts go
     #[arg(long, short, value_name = "DIR", default_value = "dist")]
     pub output: PathBuf,
@@ -161,6 +158,25 @@ pub struct Sandbox {
     /// When a step fails, open a shell where it failed
     #[arg(long)]
     pub shell_on_failure: bool,
+}
+
+/// How things are built, in every command that builds.
+#[derive(Debug, Args)]
+pub struct Building {
+    /// Where formulae and manifests come from.
+    #[command(flatten)]
+    pub sources: Sources,
+    /// A directory or URL that holds source tarballs by file name, asked after upstream
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "PYBUILD_SOURCE_MIRROR",
+        hide_env_values = true
+    )]
+    pub source_mirror: Option<String>,
+    /// Which set of build options
+    #[arg(long, default_value = "plain")]
+    pub profile: String,
     /// What a step may use up.
     #[command(flatten)]
     pub limits: Limits,

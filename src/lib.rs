@@ -7,6 +7,7 @@ pub mod artifact;
 pub mod build;
 pub mod cli;
 pub mod cmd;
+pub mod farm;
 pub mod formula;
 pub mod model;
 pub mod net;

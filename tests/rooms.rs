@@ -40,13 +40,14 @@ const ROOMS: &[(&str, &[&str])] = &[
             "publish", "build",
         ],
     ),
+    ("farm", &["model", "sys", "formula"]),
     ("ui", &["model"]),
     ("cli", &["model"]),
     (
         "cmd",
         &[
             "model", "sys", "store", "net", "archive", "sandbox", "rootfs", "formula", "artifact",
-            "publish", "build", "verify", "ui", "cli",
+            "publish", "build", "verify", "farm", "ui", "cli",
         ],
     ),
     ("lib", &[]),

@@ -285,6 +285,30 @@ pub fn package(
     )
 }
 
+/// Files an artifact that another host has made: a tarball in a scratch directory of the store,
+/// which has the bytes that its record says, becomes what [`package`] would have made here. If the
+/// store has the same build already, that is the result.
+pub fn adopt(
+    tarball: &Path,
+    mut record: Record,
+    codec: Codec,
+    store: &Store,
+    interrupt: &Interrupt,
+) -> Result<Artifact, PackageError> {
+    let build_id = record.product.build_id;
+    if let Some(before) = Artifact::open(store, &build_id, codec, interrupt)? {
+        return Ok(before);
+    }
+    // Where it was published it may have had another name.
+    let file = format!("{}.tar.{}", record.reference(), codec.extension());
+    record.artifact.file.clone_from(&file);
+    let scratch = store.scratch()?;
+    let made = scratch.path().join("artifact");
+    sysfs::create_dir_all(&made)?;
+    sysfs::rename_durably(tarball, &made.join(&file))?;
+    finish(&made, record, store)
+}
+
 /// The artifact compressed in another way, beside the first: unpacks it and packs it again. Gives
 /// the bytes that [`package`] would have given.
 pub fn repack(
@@ -349,11 +373,17 @@ fn put(
             is: packed.digest,
         });
     }
-    let line = sha256_line(&packed.digest, &file);
-    write_synced(&made.join(checksum_name(&file)), line.as_bytes())?;
-    write_synced(&made.join(record_name(&file)), record.to_json().as_bytes())?;
-    let dir = store.artifact_path(&build_id);
-    place(&made, &dir, &file)?;
+    finish(&made, record, store)
+}
+
+/// Writes what belongs to a tarball beside it, and puts all of it in its place.
+fn finish(made: &Path, record: Record, store: &Store) -> Result<Artifact, PackageError> {
+    let file = &record.artifact.file;
+    let line = sha256_line(&record.artifact.sha256, file);
+    write_synced(&made.join(checksum_name(file)), line.as_bytes())?;
+    write_synced(&made.join(record_name(file)), record.to_json().as_bytes())?;
+    let dir = store.artifact_path(&record.product.build_id);
+    place(made, &dir, file)?;
     Ok(Artifact { dir, record })
 }
 

@@ -1,5 +1,8 @@
 //! What the edge of the program knows about each room's errors: the exit code, and what to do.
 
+mod matrix;
+mod publish;
+
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource};
 
 use super::delivery::DeliveryError;

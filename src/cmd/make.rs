@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::Failure;
 use super::session::Session;
 use super::source::{self, Mirrors};
+use super::{Failure, limits};
 use crate::archive::Codec;
 use crate::artifact::package::{Artifact, Packing, package, repack};
 use crate::artifact::prefix::{link, prune, relink};
@@ -17,14 +17,15 @@ use crate::build::{
     self, BUILD_REVISION, BuildOptions, BuildPlan, Built, Conduct, Inputs, PlannedDependency,
     Platform, plan,
 };
-use crate::formula::{FileContent, Recipe, Source};
-use crate::model::{Amount, FormulaRef, Sha256};
+use crate::cli::{Building, Compression};
+use crate::formula::{Catalog, FileContent, Recipe, Source};
+use crate::model::{Amount, FormulaRef, Sha256, StackName};
 use crate::rootfs::{Image, Rootfs};
 use crate::sandbox::{Access, Bind, Launcher, Limits};
 use crate::store::Store;
 
 /// How artifacts are made, the same for each of one command.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Manner {
     pub(super) mirrors: Mirrors,
     pub(super) limits: Limits,
@@ -33,13 +34,91 @@ pub(super) struct Manner {
 }
 
 /// An artifact, and what it stands on.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Made {
     pub(super) reference: FormulaRef,
     pub(super) build_id: Sha256,
     pub(super) artifact: Artifact,
     /// Whether the store had it.
     pub(super) reused: bool,
+}
+
+impl Manner {
+    /// As the flags want it.
+    pub(super) fn of(args: &Building, jobs: usize) -> Self {
+        Self {
+            mirrors: Mirrors::of(args),
+            limits: limits::of(&args.limits),
+            jobs,
+            shell_on_failure: false,
+        }
+    }
+}
+
+/// What is built: the formulae asked for, each after what it depends on, each once.
+pub(super) fn recipes(
+    formulae: &[FormulaRef],
+    stack: &StackName,
+    args: &Building,
+) -> Result<Vec<Recipe>, Failure> {
+    let catalog = Catalog::load(args.sources.formulae_dir.as_deref())?;
+    let mut ordered: Vec<Recipe> = Vec::new();
+    for reference in formulae {
+        for recipe in catalog.recipes(reference, &args.profile, stack)? {
+            if !ordered
+                .iter()
+                .any(|known| known.reference == recipe.reference)
+            {
+                ordered.push(recipe);
+            }
+        }
+    }
+    Ok(ordered)
+}
+
+/// The build ids that each of these recipes can have on a platform, one for each form of its source
+/// and of its dependencies' sources. Dependencies come before what needs them.
+pub(super) fn build_ids(recipes: &[Recipe], platform: &Platform) -> Vec<Vec<Sha256>> {
+    let mut known: Vec<(&FormulaRef, Vec<Sha256>)> = Vec::new();
+    for recipe in recipes {
+        let mut choices = vec![Vec::new()];
+        for reference in &recipe.dependencies {
+            let ids = known.iter().find(|(known, _)| *known == reference);
+            let ids = ids.map(|(_, ids)| ids.as_slice()).unwrap_or_default();
+            let with = |chosen: &Vec<PlannedDependency>| {
+                let chosen = chosen.clone();
+                ids.iter().map(move |build_id| {
+                    let mut chosen = chosen.clone();
+                    chosen.push(PlannedDependency {
+                        reference: reference.clone(),
+                        build_id: *build_id,
+                    });
+                    chosen
+                })
+            };
+            choices = choices.iter().flat_map(with).collect();
+        }
+        // How many jobs run at once is not part of the id.
+        let options = BuildOptions { jobs: 1 };
+        let id = |source: &Source, dependencies: &[PlannedDependency]| {
+            plan(recipe, source, platform, dependencies, &options).build_id
+        };
+        let of = |source| choices.iter().map(move |chosen| id(source, chosen));
+        known.push((
+            &recipe.reference,
+            recipe.sources.iter().flat_map(of).collect(),
+        ));
+    }
+    known.into_iter().map(|(_, ids)| ids).collect()
+}
+
+/// The codec of a way to compress.
+pub(super) fn codec(compression: Compression) -> Codec {
+    match compression {
+        Compression::Gz => Codec::Gzip,
+        Compression::Zst => Codec::Zstd,
+        Compression::Xz => Codec::Xz,
+    }
 }
 
 impl Made {
@@ -130,7 +209,7 @@ impl Workshop<'_> {
     }
 
     /// The artifact of a plan if the store has it.
-    fn reuse(&self, plan: &BuildPlan, codec: Codec) -> Result<Option<Made>, Failure> {
+    pub(super) fn reuse(&self, plan: &BuildPlan, codec: Codec) -> Result<Option<Made>, Failure> {
         let Session {
             store, interrupt, ..
         } = self.session;
@@ -244,7 +323,7 @@ impl Workshop<'_> {
     }
 }
 
-fn packing(codec: Codec) -> Packing {
+pub(super) fn packing(codec: Codec) -> Packing {
     Packing {
         codec,
         threads: super::session::jobs(None),

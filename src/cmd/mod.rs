@@ -1,12 +1,16 @@
 //! The commands: each a short pipeline over the rooms below.
 
 mod delivery;
+mod deploy;
+mod deploy_runtimes;
 mod doctor;
+mod dry_run;
 mod failure;
 mod limits;
 mod log;
 mod make;
 mod prepare;
+mod publisher;
 mod rebuild;
 mod reproduce;
 mod run;
@@ -14,6 +18,7 @@ mod sandbox;
 mod session;
 mod source;
 mod steward;
+mod target;
 mod verify;
 
 use std::process::{ExitCode, ExitStatus};
@@ -41,6 +46,8 @@ pub fn main() -> ExitCode {
     let Cli { global, command } = Cli::parse();
     let result = match &command {
         Command::Sandbox(args) => sandbox::run(&global, args),
+        Command::Deploy(args) => deploy::run(&global, args),
+        Command::DeployRuntimes(args) => deploy_runtimes::run(&global, args),
         Command::Prepare(args) => prepare::run(&global, args),
         Command::Run(args) => run::run(&global, args, &launcher),
         Command::Verify(args) => verify::run(&global, args),

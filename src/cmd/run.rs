@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::session::{Opened, Session, bootstrap, host_arch, look, manifest, terminal};
+use super::steward::Outlet;
 use super::{Done, Failure};
 use crate::cli::{Global, ImageKind, Run};
 use crate::model::GuestPath;
@@ -31,7 +32,7 @@ pub(super) fn run(global: &Global, args: &Run, launcher: &Launcher) -> Result<Do
         ui::print(&Section::render(&sections, terminal(global).palette()))?;
         return Ok(Done::Here);
     }
-    let session = match Session::open_with(global, None, launcher)? {
+    let session = match Session::open_with(global, Outlet::Nothing, launcher)? {
         Opened::Session(session) => session,
         Opened::Elsewhere(status) => return Ok(Done::Elsewhere(status)),
     };

@@ -5,7 +5,7 @@ use std::process::ExitStatus;
 use std::time::Instant;
 
 use super::delivery::Delivery;
-use super::steward::{self, Role};
+use super::steward::{self, Outlet, Role};
 use crate::cli::{Color, Global, StackSources};
 use crate::model::{Arch, Observer, StackName};
 use crate::net::{self, Client};
@@ -22,7 +22,7 @@ pub(super) struct Session {
     pub(super) host: Host,
     pub(super) client: Client,
     pub(super) interrupt: Interrupt,
-    pub(super) delivery: Box<dyn Delivery>,
+    pub(super) delivery: Box<dyn Delivery + Send + Sync>,
     pub(super) started: Instant,
 }
 
@@ -48,7 +48,7 @@ pub(super) fn terminal(global: &Global) -> Terminal {
 }
 
 /// Where the store is.
-fn store_root(global: &Global) -> Result<PathBuf, Failure> {
+pub(super) fn store_root(global: &Global) -> Result<PathBuf, Failure> {
     let is_root = nix::unistd::geteuid().is_root();
     let root = match &global.store {
         Some(root) => Some(root.clone()),
@@ -64,13 +64,14 @@ fn store_root(global: &Global) -> Result<PathBuf, Failure> {
 impl Session {
     /// Opens a session. `output` is where files will be delivered, for commands that do.
     pub(super) fn open(global: &Global, output: Option<&Path>) -> Result<Opened, Failure> {
+        let output = output.map_or(Outlet::Nothing, Outlet::Directory);
         Self::open_with(global, output, &Launcher::default())
     }
 
     /// The same, where `launcher` has started a sandbox ahead.
     pub(super) fn open_with(
         global: &Global,
-        output: Option<&Path>,
+        output: Outlet<'_>,
         launcher: &Launcher,
     ) -> Result<Opened, Failure> {
         let started = Instant::now();

@@ -14,7 +14,7 @@ use crate::sys::fs::{self as sysfs, FsError};
 use crate::ui::ExitKind;
 
 /// The places that are asked besides upstream.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Mirrors {
     /// Has source tarballs by file name.
     source: Option<String>,
@@ -23,7 +23,7 @@ pub(super) struct Mirrors {
 }
 
 impl Mirrors {
-    pub(super) fn of(args: &cli::Sandbox) -> Self {
+    pub(super) fn of(args: &cli::Building) -> Self {
         let debian = args.sources.stacks.debian_mirror.clone();
         Self::new(args.source_mirror.clone(), debian)
     }

@@ -2,26 +2,35 @@
 //!
 //! Builds, downloads and unpacking run as an unprivileged uid: the one given with `--run-as`,
 //! else the store's owner, else nobody. Where nothing is written for root, the process becomes
-//! that uid and stays it. Where an output directory is root's, the whole tool runs again as that
-//! uid (the worker), and the process that is still root (the steward) does only this: it puts
-//! the files that the worker hands it, by descriptor, below the output directory, passes on
-//! signals, and ends as the worker ends.
+//! that uid and stays it. Where an output directory or a directory target is root's, the whole tool
+//! runs again as that uid (the worker), and the process that is still root (the steward) does only
+//! this: it puts the files that the worker hands it, by descriptor, below that directory, reads
+//! back what is there, tells the worker the settings that it could not read, passes on signals, and
+//! ends as the worker ends.
+//!
+//! What the environment holds of secrets stays with the process it was given to: the worker's is
+//! made of what it needs.
 
-use std::cell::RefCell;
-use std::fs::{self, File};
+mod errand;
+mod talk;
+
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::sync::{Arc, OnceLock};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Pid, Uid, User, geteuid, setgroups, setresgid, setresuid};
-use serde::{Deserialize, Serialize};
 
-use super::delivery::{Delivery, DeliveryError, Direct};
+pub(crate) use self::talk::ToSteward;
+use self::talk::{Duties, serve};
+use super::delivery::{Delivery, Direct};
+use crate::publish::{Inputs, Remote};
 use crate::sandbox::{Identity, Launcher};
 use crate::sys::fs::FsError;
 use crate::sys::interrupt::Interrupt;
@@ -59,27 +68,41 @@ pub enum StewardError {
     },
 }
 
+/// What is written with the rights of whoever started pybuild, root among them.
+#[derive(Clone, Copy)]
+pub(crate) enum Outlet<'a> {
+    /// Nothing.
+    Nothing,
+    /// Files below a directory.
+    Directory(&'a Path),
+    /// Objects in a directory target; and what its settings were resolved from, which the worker
+    /// could not read.
+    Target(&'a Remote, &'a Inputs),
+}
+
 /// What this process is, once [`enter`] has sorted it out.
 pub(crate) enum Role {
     /// The one that does the work, unprivileged.
-    Worker(Box<dyn Delivery>),
+    Worker(Box<dyn Delivery + Send + Sync>),
     /// The steward, whose worker has ended so.
     Steward(ExitStatus),
 }
 
-/// Makes sure that from here on no work is done as root. `output` is where files will be
-/// delivered, for commands that deliver any; what `launcher` has started goes along.
+/// Makes sure that from here on no work is done as root. `output` is what will be written; what
+/// `launcher` has started goes along.
 pub(crate) fn enter(
     store: &Path,
     run_as: Option<u32>,
-    output: Option<&Path>,
+    output: Outlet<'_>,
     launcher: &Launcher,
 ) -> Result<Role, StewardError> {
-    if let Some(socket) = inherited_socket() {
-        follow(&socket);
-        return Ok(Role::Worker(Box::new(ToSteward::new(socket))));
+    if let Some(steward) = steward() {
+        return Ok(Role::Worker(Box::new(steward)));
     }
-    let direct = Direct::new(output.unwrap_or(Path::new(".")));
+    let direct = Direct::new(match output {
+        Outlet::Directory(path) => path,
+        Outlet::Nothing | Outlet::Target(..) => Path::new("."),
+    });
     if !geteuid().is_root() {
         return match run_as {
             Some(uid) if uid != geteuid().as_raw() => Err(StewardError::NotRoot),
@@ -88,13 +111,43 @@ pub(crate) fn enter(
     }
     let identity = Unprivileged::choose(run_as, store)?;
     identity.own(store)?;
-    if output.is_some() {
-        return identity.work_for(&direct, store).map(Role::Steward);
+    let duties = match output {
+        Outlet::Nothing => {
+            let Unprivileged { uid, gid } = identity;
+            launcher.give_up_root(Identity { uid, gid });
+            identity.become_it()?;
+            return Ok(Role::Worker(Box::new(direct)));
+        }
+        Outlet::Directory(_) => Duties {
+            output: Some(&direct),
+            target: None,
+        },
+        Outlet::Target(remote, inputs) => Duties {
+            output: None,
+            target: Some((remote, inputs)),
+        },
+    };
+    identity.work_for(&duties, store).map(Role::Steward)
+}
+
+/// Gives up being root, if this process is, without making a store: for looking at what others
+/// answer for.
+pub(crate) fn step_down(store: &Path, run_as: Option<u32>) -> Result<(), StewardError> {
+    if geteuid().is_root() {
+        Unprivileged::choose(run_as, store)?.become_it()?;
     }
-    let Unprivileged { uid, gid } = identity;
-    launcher.give_up_root(Identity { uid, gid });
-    identity.become_it()?;
-    Ok(Role::Worker(Box::new(direct)))
+    Ok(())
+}
+
+/// The steward of this process, if it is one's worker.
+pub(crate) fn steward() -> Option<Arc<ToSteward>> {
+    static STEWARD: OnceLock<Option<Arc<ToSteward>>> = OnceLock::new();
+    let known = STEWARD.get_or_init(|| {
+        let socket = inherited_socket()?;
+        follow(&socket);
+        Some(Arc::new(ToSteward::new(socket)))
+    });
+    known.clone()
 }
 
 /// Ends this process when its steward does: a long build must not outlive who asked for it.
@@ -193,7 +246,7 @@ impl Unprivileged {
     }
 
     /// Runs this very command again as this uid, and is its steward until it ends.
-    fn work_for(self, output: &Direct, store: &Path) -> Result<ExitStatus, StewardError> {
+    fn work_for(self, duties: &Duties<'_>, store: &Path) -> Result<ExitStatus, StewardError> {
         let interrupt = Interrupt::install().map_err(self.failed("sigaction"))?;
         let (ours, theirs) = socket::pair()
             .map_err(io::Error::other)
@@ -203,6 +256,8 @@ impl Unprivileged {
         let mut worker = Command::new("/proc/self/exe")
             .arg0(format!("{WORKER}{}", theirs.as_raw_fd()))
             .args(std::env::args_os().skip(1))
+            .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_harmless)))
             // The worker is not root: it would look for a store of its own.
             .env("PYBUILD_HOME", store)
             .uid(self.uid)
@@ -211,104 +266,39 @@ impl Unprivileged {
             .map_err(self.failed("execve(/proc/self/exe)"))?;
         drop(theirs);
         let pid = Pid::from_raw(worker.id().cast_signed());
-        serve(&ours, output, &interrupt, pid);
+        serve(&ours, duties, &interrupt, pid);
         worker.wait().map_err(self.failed("wait"))
     }
 }
 
-/// What the worker asks of the steward.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Wish {
-    /// Put the descriptor's content there.
-    Put(PathBuf),
-    /// Remove what is there.
-    Remove(PathBuf),
-}
-
-/// Does what the worker wishes until it closes its end.
-fn serve(worker_end: &OwnedFd, output: &Direct, interrupt: &Interrupt, worker: Pid) {
-    let mut told = false;
-    loop {
-        let mut fds = vec![PollFd::new(worker_end.as_fd(), PollFlags::POLLIN)];
-        if !told {
-            fds.push(PollFd::new(interrupt.fd(), PollFlags::POLLIN));
-        }
-        let _ = poll(&mut fds, PollTimeout::NONE); // EINTR: the interrupt's descriptor tells
-        let asked = fds[0].revents().is_some_and(|events| !events.is_empty());
-        if let (false, Some(signal)) = (told, interrupt.raised()) {
-            told = true;
-            let _ = kill(worker, signal); // a worker that is gone needs no signal
-        }
-        if !asked {
-            continue;
-        }
-        let Ok(Some((message, content))) = socket::receive(worker_end.as_fd()) else {
-            return;
-        };
-        let reply = grant(&message, content.into_iter().next(), output);
-        let reply = serde_json::to_vec(&reply).unwrap_or_default();
-        if socket::send(worker_end.as_fd(), &reply, &[]).is_err() {
-            return;
-        }
-    }
-}
-
-fn grant(message: &[u8], content: Option<OwnedFd>, output: &Direct) -> Result<(), String> {
-    let wish = serde_json::from_slice(message).map_err(|error| error.to_string())?;
-    let done = match (wish, content) {
-        (Wish::Put(path), Some(content)) => output.put(&path, &File::from(content)),
-        (Wish::Remove(path), None) => output.remove(&path),
-        (wish, _) => {
-            return Err(format!(
-                "{wish:?} came with the wrong number of descriptors"
-            ));
-        }
-    };
-    done.map_err(|error| match &error {
-        DeliveryError::Fs(cause) => cause.to_string(),
-        other => other.to_string(),
-    })
-}
-
-/// Delivers by asking the steward.
-struct ToSteward {
-    // One conversation at a time; the commands deliver from one thread.
-    socket: RefCell<OwnedFd>,
-}
-
-impl ToSteward {
-    fn new(socket: OwnedFd) -> Self {
-        Self {
-            socket: RefCell::new(socket),
-        }
-    }
-
-    fn ask(&self, wish: &Wish, content: Option<&File>) -> Result<(), DeliveryError> {
-        let steward = self.socket.borrow_mut();
-        let message = serde_json::to_vec(wish).map_err(|e| DeliveryError::Steward(e.into()))?;
-        let fds: Vec<_> = content.iter().map(|file| file.as_raw_fd()).collect();
-        let talk = || {
-            socket::send(steward.as_fd(), &message, &fds)?;
-            socket::receive(steward.as_fd())
-        };
-        let gone = || io::Error::from(io::ErrorKind::ConnectionReset);
-        let (reply, _) = talk()
-            .map_err(|error| DeliveryError::Steward(io::Error::other(error)))?
-            .ok_or_else(|| DeliveryError::Steward(gone()))?;
-        serde_json::from_slice::<Result<(), String>>(&reply)
-            .map_err(|error| DeliveryError::Steward(error.into()))?
-            .map_err(DeliveryError::Refused)
-    }
-}
-
-impl Delivery for ToSteward {
-    fn put(&self, relative: &Path, content: &File) -> Result<(), DeliveryError> {
-        self.ask(&Wish::Put(relative.to_owned()), Some(content))
-    }
-
-    fn remove(&self, relative: &Path) -> Result<(), DeliveryError> {
-        self.ask(&Wish::Remove(relative.to_owned()), None)
-    }
+/// Whether a variable of the environment goes to the worker: what it needs, and none that is for
+/// secrets. Settings of targets go another way.
+fn is_harmless(name: &str) -> bool {
+    const NAMES: [&str; 17] = [
+        "CI",
+        "COLUMNS",
+        "HOME",
+        "LANG",
+        "LANGUAGE",
+        "LINES",
+        "LOGNAME",
+        "NO_COLOR",
+        "PATH",
+        "RUST_BACKTRACE",
+        "SHELL",
+        "SSL_CERT_DIR",
+        "SSL_CERT_FILE",
+        "TERM",
+        "TMPDIR",
+        "TZ",
+        "USER",
+    ];
+    NAMES.contains(&name)
+        || ["LC_", "PYBUILD_", "XDG_"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+        // They may hold a password, but without them nothing can be fetched.
+        || name.to_ascii_lowercase().ends_with("_proxy")
 }
 
 /// The exit code with which a shell would tell this status.
@@ -323,35 +313,6 @@ pub(crate) fn exit_code(status: ExitStatus) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write as _;
-
-    #[test]
-    fn the_steward_does_what_it_is_asked_and_nothing_outside() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let output = dir.path().join("dist");
-        let (ours, theirs) = socket::pair().expect("a pair");
-        let steward = std::thread::spawn({
-            let output = Direct::new(&output);
-            move || {
-                let interrupt = Interrupt::manual().expect("an eventfd");
-                serve(&ours, &output, &interrupt, Pid::this());
-            }
-        });
-        let worker = ToSteward::new(theirs);
-        let mut content = tempfile::tempfile().expect("a temporary file");
-        content.write_all(b"bytes").expect("written");
-        worker.put(Path::new("a/b"), &content).expect("delivered");
-        assert_eq!(fs::read(output.join("a/b")).expect("there"), b"bytes");
-        let refused = worker
-            .put(Path::new("../b"), &content)
-            .expect_err("outside");
-        assert!(matches!(refused, DeliveryError::Refused(_)), "{refused}");
-        worker.remove(Path::new("a/b")).expect("removed");
-        assert!(!output.join("a/b").exists());
-        assert!(!dir.path().join("b").exists());
-        drop(worker);
-        steward.join().expect("the steward ends with its worker");
-    }
 
     #[test]
     fn root_is_never_who_builds_run_as() {
@@ -386,5 +347,25 @@ mod tests {
         let refused = nobody.own(&used);
         assert!(matches!(refused, Err(StewardError::RootsStore(_))));
         assert_eq!(owner(&used), 0);
+    }
+
+    #[test]
+    fn a_worker_is_told_nothing_that_is_for_others() {
+        let table = [
+            ("PATH", true),
+            ("PYBUILD_DEBIAN_MIRROR", true),
+            ("LC_ALL", true),
+            ("https_proxy", true),
+            ("NO_PROXY", true),
+            ("AWS_SECRET_ACCESS_KEY", false),
+            ("AWS_REGION", false),
+            ("S3_BUCKET", false),
+            ("GITHUB_TOKEN", false),
+            ("PATHS", false),
+            ("", false),
+        ];
+        for (name, harmless) in table {
+            assert_eq!(is_harmless(name), harmless, "{name}");
+        }
     }
 }

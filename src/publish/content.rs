@@ -2,6 +2,8 @@
 
 use std::fs::File;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::Sha256;
 
 /// What to put.
@@ -39,7 +41,7 @@ impl Content<'_> {
 }
 
 /// What to do where something is already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
     /// The same bytes are fine, others are an error.
     Create,
@@ -48,7 +50,7 @@ pub enum Mode {
 }
 
 /// How something came to be there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Put {
     /// It was put there now.
     Written,
@@ -57,7 +59,7 @@ pub enum Put {
 }
 
 /// Whether a target can be asked to put something only where nothing is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Conditional {
     /// It heeds the condition: of two at once, one wins.
     Honoured,
@@ -66,7 +68,7 @@ pub enum Conditional {
 }
 
 /// Something that is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Object {
     /// Its key, relative to the target.
     pub key: String,
@@ -77,7 +79,7 @@ pub struct Object {
 }
 
 /// What a target says of one object without being asked for its bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     /// Its size in bytes.
     pub size: u64,
@@ -86,7 +88,7 @@ pub struct Head {
 }
 
 /// An upload that was begun and neither finished nor given up.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StaleUpload {
     /// What it was to become, relative to the target.
     pub key: String,

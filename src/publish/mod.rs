@@ -7,6 +7,7 @@ mod content;
 mod copy;
 mod directory;
 mod error;
+mod found;
 mod layout;
 mod remote;
 mod s3;
@@ -20,8 +21,9 @@ mod wire;
 
 pub use content::{Conditional, Content, Head, Mode, Object, Put, StaleUpload};
 pub use error::PublishError;
+pub use found::{Found, are_there, fetch, find};
 pub use layout::{Keys, Layout, Named, Role, keys, read_key, release};
-pub use remote::Remote;
+pub use remote::{Place, Remote};
 pub use secret::Secret;
 pub use settings::{Inputs, Settings, SettingsError, env_file};
 pub use target::{Target, TargetError};

@@ -25,10 +25,13 @@ enum Kind {
     Directory(Directory),
     S3(Box<S3>),
     Web(Box<Web>),
+    Other(Box<dyn Place + Send + Sync>),
 }
 
 /// What every kind of target can be asked. Keys are relative to it and have been checked.
-pub(super) trait Place {
+/// [`Remote`] says what is promised of each.
+#[allow(missing_docs)] // each is what the method of this name of `Remote` is
+pub trait Place {
     fn list(&self, below: &str, interrupt: &Interrupt)
     -> Result<Option<Vec<Object>>, PublishError>;
     fn head(&self, key: &str, interrupt: &Interrupt) -> Result<Option<Head>, PublishError>;
@@ -57,10 +60,7 @@ pub(super) trait Place {
 impl Remote {
     /// Opens a target. Connects to nothing yet.
     pub fn open(target: &Target, settings: &Settings) -> Result<Self, PublishError> {
-        let shown = match target {
-            Target::Directory(path) => path.join("").display().to_string(),
-            other => other.to_string(),
-        };
+        let shown = shown(target);
         let kind = match target {
             Target::Directory(path) => Kind::Directory(Directory::new(path, &shown)),
             Target::S3 { bucket, prefix } => {
@@ -76,6 +76,20 @@ impl Remote {
         })
     }
 
+    /// A target that somebody else opens: a process with the rights to it.
+    pub fn through(target: &Target, place: Box<dyn Place + Send + Sync>) -> Self {
+        Self {
+            target: target.clone(),
+            shown: shown(target),
+            kind: Kind::Other(place),
+        }
+    }
+
+    /// How this target is shown in front of a key.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
     /// Which target this is.
     pub fn target(&self) -> &Target {
         &self.target
@@ -86,18 +100,14 @@ impl Remote {
             Kind::Directory(directory) => directory,
             Kind::S3(s3) => &**s3,
             Kind::Web(web) => &**web,
+            Kind::Other(place) => &**place,
         }
-    }
-
-    /// How it is shown before a key.
-    pub(super) fn shown(&self) -> &str {
-        &self.shown
     }
 
     pub(super) fn bucket(&self) -> Option<&S3> {
         match &self.kind {
             Kind::S3(s3) => Some(s3),
-            Kind::Directory(_) | Kind::Web(_) => None,
+            Kind::Directory(_) | Kind::Web(_) | Kind::Other(_) => None,
         }
     }
 
@@ -204,6 +214,14 @@ impl Remote {
     pub fn remove(&self, key: &str, interrupt: &Interrupt) -> Result<(), PublishError> {
         check(key)?;
         self.place().remove(key, interrupt)
+    }
+}
+
+/// A target as it stands in front of a key.
+fn shown(target: &Target) -> String {
+    match target {
+        Target::Directory(path) => path.join("").display().to_string(),
+        other => other.to_string(),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::sys::fs as sysfs;
 use crate::sys::interrupt::Interrupt;
 
 /// What a `.sha256` or a record may have at most.
-const SIDECAR: u64 = 4 << 20;
+pub(super) const SIDECAR: u64 = 4 << 20;
 
 /// An artifact that is there for all to read.
 #[derive(Debug, Clone, PartialEq, Eq)]

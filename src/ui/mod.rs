@@ -4,7 +4,9 @@
 //! ([`crate::model::Event`]s, errors, plans) to its caller; here they become text. What a build
 //! prints is hostile, so text from outside passes through [`text::clean`] on its way to a screen.
 
+mod deployment;
 mod doctor;
+mod grid;
 mod live;
 mod out;
 mod plain;
@@ -17,7 +19,9 @@ mod terminal;
 pub mod text;
 mod verification;
 
+pub use deployment::{Deployed, Deployment, How};
 pub use doctor::{Doctor, Line, Mark};
+pub use grid::{Cell, Grid, State};
 pub use out::{print, print_json, print_log};
 pub use plan::Section;
 pub use report::{Excerpt, ExitKind, Failure};

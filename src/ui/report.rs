@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, SourceCode};
@@ -115,6 +115,11 @@ impl Failure {
     /// What failed, in its own words, without what to do about it.
     pub fn message(&self) -> String {
         self.error.to_string()
+    }
+
+    /// The log that says more, if there is one.
+    pub fn log(&self) -> Option<&Path> {
+        Some(&self.excerpt.as_ref()?.log)
     }
 
     /// Writes the report to standard error.

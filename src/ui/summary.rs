@@ -120,13 +120,13 @@ impl Built {
 }
 
 /// Seconds to the millisecond: more digits would only be noise in a JSON.
-fn to_millis(elapsed: Duration) -> f64 {
+pub(super) fn to_millis(elapsed: Duration) -> f64 {
     #[allow(clippy::cast_precision_loss)] // exact for the next 285,000 years
     let millis = elapsed.as_millis() as f64;
     millis / 1000.0
 }
 
-fn seconds(seconds: f64) -> String {
+pub(super) fn seconds(seconds: f64) -> String {
     let duration = Duration::try_from_secs_f64(seconds).unwrap_or_default();
     Elapsed(duration).to_string()
 }

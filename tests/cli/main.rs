@@ -5,7 +5,10 @@
 //! user.
 
 mod artifacts;
+mod bucket;
+mod deploy;
 mod disk;
+mod farm;
 mod formula;
 mod killed;
 mod kit;
@@ -15,6 +18,9 @@ mod program;
 mod proofs;
 mod reproducible;
 mod runs;
+#[path = "../publish/server.rs"]
+#[allow(dead_code)] // publishing's own tests do worse things to it
+mod s3;
 #[path = "../support/server.rs"]
 #[allow(dead_code)] // the downloads' own tests do worse things to it
 mod server;

@@ -142,6 +142,11 @@ impl Running {
         kill(pid, signal).expect("not waited for yet");
     }
 
+    /// The process that was started.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// As a terminal does on Ctrl-C: to everyone in the group.
     pub(crate) fn signal_group(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().cast_signed());

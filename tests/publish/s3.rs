@@ -206,7 +206,7 @@ fn large_files_go_in_parts() {
         Store {
             conditions: false,
             uploads: false,
-            public: false,
+            ..AWS
         },
     ] {
         let root = root();

@@ -32,12 +32,15 @@ pub(crate) struct Store {
     pub(crate) uploads: bool,
     /// Whether anybody may do anything.
     pub(crate) public: bool,
+    /// How many keys a page of a listing has.
+    pub(crate) page: i32,
 }
 
 pub(crate) const AWS: Store = Store {
     conditions: true,
     uploads: true,
     public: false,
+    page: 3, // small, so that there are several
 };
 
 /// What is wrong with one request.
@@ -404,8 +407,7 @@ impl S3 for Buckets {
         req: S3Request<ListObjectsV2Input>,
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
         let mut req = req;
-        // Small pages, so that there are several.
-        req.input.max_keys = Some(3);
+        req.input.max_keys = Some(self.store.page);
         req.input.encoding_type = None;
         self.files.list_objects_v2(req).await
     }

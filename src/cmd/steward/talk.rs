@@ -1,0 +1,289 @@
+//! What a steward and its worker say to each other: wishes and replies, with descriptors.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+use super::errand::{self, Answer, Errand, Errands, Trouble};
+use crate::cmd::delivery::{Delivery, DeliveryError, Direct};
+use crate::publish::{Inputs, Remote, Target};
+use crate::sys::interrupt::Interrupt;
+use crate::sys::socket;
+
+/// What a steward does for its worker.
+pub(super) struct Duties<'a> {
+    pub(super) output: Option<&'a Direct>,
+    pub(super) target: Option<(&'a Remote, &'a Inputs)>,
+}
+
+/// What the worker asks of the steward.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Wish {
+    /// Put the descriptor's content there.
+    Put(PathBuf),
+    /// Remove what is there.
+    Remove(PathBuf),
+    /// Tell what the settings are resolved from.
+    Inputs,
+    /// Do this with the target.
+    Target(Errand),
+}
+
+/// What the steward answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Reply {
+    Done,
+    Refused(String),
+    Inputs(Box<Handed>),
+    Target(Result<Answer, Trouble>),
+}
+
+/// A reply and the descriptor that came with it.
+pub(super) struct Answered {
+    pub(super) reply: Reply,
+    pub(super) file: Option<File>,
+}
+
+/// What settings are resolved from, on its way from the steward to its worker. The one place where
+/// secrets are written down: to a socket between two processes that both have them.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Handed {
+    target: Option<String>,
+    upstream: Option<String>,
+    env: BTreeMap<String, String>,
+    env_file: Option<(PathBuf, String)>,
+    config: Option<(PathBuf, String)>,
+    aws_config: Option<String>,
+    aws_credentials: Option<String>,
+}
+
+impl std::fmt::Debug for Handed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Handed(…)")
+    }
+}
+
+impl From<&Inputs> for Handed {
+    fn from(inputs: &Inputs) -> Self {
+        let Inputs {
+            target,
+            upstream,
+            env,
+            env_file,
+            config,
+            aws_config,
+            aws_credentials,
+        } = inputs.clone();
+        // What is not UTF-8 has been refused where it matters.
+        let text =
+            |(name, value): (String, std::ffi::OsString)| Some((name, value.into_string().ok()?));
+        Self {
+            target,
+            upstream,
+            env: env.into_iter().filter_map(text).collect(),
+            env_file,
+            config,
+            aws_config,
+            aws_credentials,
+        }
+    }
+}
+
+impl From<Handed> for Inputs {
+    fn from(handed: Handed) -> Self {
+        let Handed {
+            target,
+            upstream,
+            env,
+            env_file,
+            config,
+            aws_config,
+            aws_credentials,
+        } = handed;
+        Self {
+            target,
+            upstream,
+            env: env
+                .into_iter()
+                .map(|(name, value)| (name, value.into()))
+                .collect(),
+            env_file,
+            config,
+            aws_config,
+            aws_credentials,
+        }
+    }
+}
+
+/// Does what the worker wishes until it closes its end.
+pub(super) fn serve(worker_end: &OwnedFd, duties: &Duties<'_>, interrupt: &Interrupt, worker: Pid) {
+    let mut told = false;
+    loop {
+        let mut fds = vec![PollFd::new(worker_end.as_fd(), PollFlags::POLLIN)];
+        if !told {
+            fds.push(PollFd::new(interrupt.fd(), PollFlags::POLLIN));
+        }
+        let _ = poll(&mut fds, PollTimeout::NONE); // EINTR: the interrupt's descriptor tells
+        let asked = fds[0].revents().is_some_and(|events| !events.is_empty());
+        if let (false, Some(signal)) = (told, interrupt.raised()) {
+            told = true;
+            let _ = kill(worker, signal); // a worker that is gone needs no signal
+        }
+        if !asked {
+            continue;
+        }
+        let Ok(Some((message, content))) = socket::receive(worker_end.as_fd()) else {
+            return;
+        };
+        let (reply, opened) = grant(&message, content.into_iter().next(), duties, interrupt);
+        let reply = serde_json::to_vec(&reply).unwrap_or_default();
+        let fds: Vec<_> = opened.iter().map(AsRawFd::as_raw_fd).collect();
+        if socket::send(worker_end.as_fd(), &reply, &fds).is_err() {
+            return;
+        }
+    }
+}
+
+fn grant(
+    message: &[u8],
+    content: Option<OwnedFd>,
+    duties: &Duties<'_>,
+    interrupt: &Interrupt,
+) -> (Reply, Option<File>) {
+    let wish = match serde_json::from_slice(message) {
+        Ok(wish) => wish,
+        Err(error) => return (Reply::Refused(error.to_string()), None),
+    };
+    let done = match (wish, content, duties.output, duties.target) {
+        (Wish::Put(path), Some(content), Some(output), _) => {
+            output.put(&path, &File::from(content))
+        }
+        (Wish::Remove(path), None, Some(output), _) => output.remove(&path),
+        (Wish::Inputs, None, _, Some((_, inputs))) => {
+            return (Reply::Inputs(Box::new(inputs.into())), None);
+        }
+        (Wish::Target(errand), content, _, Some((remote, _))) => {
+            let (answer, opened) = errand::run(errand, content, remote, interrupt);
+            return (Reply::Target(answer), opened);
+        }
+        (wish, ..) => {
+            let why = format!("{wish:?} is not among this steward's duties");
+            return (Reply::Refused(why), None);
+        }
+    };
+    let reply = match done {
+        Ok(()) => Reply::Done,
+        Err(DeliveryError::Fs(cause)) => Reply::Refused(cause.to_string()),
+        Err(other) => Reply::Refused(other.to_string()),
+    };
+    (reply, None)
+}
+
+/// The worker's end.
+pub(crate) struct ToSteward {
+    // One conversation at a time.
+    socket: Mutex<OwnedFd>,
+}
+
+impl ToSteward {
+    pub(super) fn new(socket: OwnedFd) -> Self {
+        Self {
+            socket: Mutex::new(socket),
+        }
+    }
+
+    pub(super) fn ask(&self, wish: &Wish, content: Option<&File>) -> io::Result<Answered> {
+        let steward = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let message = serde_json::to_vec(wish)?;
+        let fds: Vec<_> = content.iter().map(|file| file.as_raw_fd()).collect();
+        let talk = || {
+            socket::send(steward.as_fd(), &message, &fds)?;
+            socket::receive(steward.as_fd())
+        };
+        let gone = || io::Error::from(io::ErrorKind::ConnectionReset);
+        let (reply, files) = talk().map_err(io::Error::other)?.ok_or_else(gone)?;
+        Ok(Answered {
+            reply: serde_json::from_slice(&reply)?,
+            file: files.into_iter().next().map(File::from),
+        })
+    }
+
+    fn deliver(&self, wish: &Wish, content: Option<&File>) -> Result<(), DeliveryError> {
+        let Answered { reply, .. } = self.ask(wish, content).map_err(DeliveryError::Steward)?;
+        match reply {
+            Reply::Done => Ok(()),
+            Reply::Refused(why) => Err(DeliveryError::Refused(why)),
+            other => Err(DeliveryError::Refused(format!("{other:?}"))),
+        }
+    }
+
+    /// What the settings are to be resolved from.
+    pub(crate) fn inputs(&self) -> io::Result<Inputs> {
+        match self.ask(&Wish::Inputs, None)?.reply {
+            Reply::Inputs(handed) => Ok((*handed).into()),
+            other => Err(io::Error::other(format!("{other:?}"))),
+        }
+    }
+
+    /// The target that the steward keeps.
+    pub(crate) fn remote(self: &Arc<Self>, target: &Target) -> Remote {
+        Remote::through(target, Box::new(Errands::new(Arc::clone(self), target)))
+    }
+}
+
+impl Delivery for Arc<ToSteward> {
+    fn put(&self, relative: &Path, content: &File) -> Result<(), DeliveryError> {
+        self.deliver(&Wish::Put(relative.to_owned()), Some(content))
+    }
+
+    fn remove(&self, relative: &Path) -> Result<(), DeliveryError> {
+        self.deliver(&Wish::Remove(relative.to_owned()), None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::io::Write as _;
+
+    #[test]
+    fn the_steward_does_what_it_is_asked_and_nothing_outside() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let output = dir.path().join("dist");
+        let (ours, theirs) = socket::pair().expect("a pair");
+        let steward = std::thread::spawn({
+            let output = Direct::new(&output);
+            move || {
+                let interrupt = Interrupt::manual().expect("an eventfd");
+                let duties = Duties {
+                    output: Some(&output),
+                    target: None,
+                };
+                serve(&ours, &duties, &interrupt, Pid::this());
+            }
+        });
+        let worker = Arc::new(ToSteward::new(theirs));
+        let mut content = tempfile::tempfile().expect("a temporary file");
+        content.write_all(b"bytes").expect("written");
+        worker.put(Path::new("a/b"), &content).expect("delivered");
+        assert_eq!(fs::read(output.join("a/b")).expect("there"), b"bytes");
+        let refused = worker
+            .put(Path::new("../b"), &content)
+            .expect_err("outside");
+        assert!(matches!(refused, DeliveryError::Refused(_)), "{refused}");
+        worker.remove(Path::new("a/b")).expect("removed");
+        assert!(!output.join("a/b").exists());
+        assert!(!dir.path().join("b").exists());
+        drop(worker);
+        steward.join().expect("the steward ends with its worker");
+    }
+}

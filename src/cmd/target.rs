@@ -1,0 +1,100 @@
+//! The targets of a command: where they are said to be, and opened by whoever has the rights.
+
+use std::collections::BTreeMap;
+
+use nix::sys::resource::{Resource, setrlimit};
+
+use super::Failure;
+use super::session::{Opened, Session, store_root};
+use super::steward::{self, Outlet};
+use crate::cli::{Global, Targets};
+use crate::publish::{Inputs, PublishError, Remote, Settings, Target};
+use crate::sandbox::Launcher;
+use crate::ui::ExitKind;
+
+/// What a command's targets are, before they are opened.
+pub(super) struct Outlets {
+    inputs: Inputs,
+    settings: Settings,
+}
+
+impl Outlets {
+    /// Reads what the settings are resolved from, while this process still has the rights to, and
+    /// resolves them. A worker is told by its steward.
+    fn resolve(args: &Targets) -> Result<Self, Failure> {
+        // A core would hold the secrets that are read now. Lowering a limit cannot fail.
+        let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+        let inputs = if let Some(steward) = steward::steward() {
+            let inputs = steward.inputs();
+            inputs.map_err(|error| Failure::new(ExitKind::TryAgain, error))?
+        } else {
+            let env: BTreeMap<_, _> = std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+                .collect();
+            let cwd =
+                std::env::current_dir().map_err(|error| Failure::new(ExitKind::Usage, error))?;
+            let (target, upstream) = (args.target.clone(), args.upstream.clone());
+            Inputs::gather(target, upstream, args.env_file.as_deref(), env, &cwd)?
+        };
+        let settings = Settings::resolve(&inputs)?;
+        Ok(Self { inputs, settings })
+    }
+
+    /// The same, for a command that publishes.
+    pub(super) fn to_publish(args: &Targets) -> Result<Self, Failure> {
+        let outlets = Self::resolve(args)?;
+        match outlets.target() {
+            Target::S3 { .. } | Target::Directory(_) => Ok(outlets),
+            target @ Target::Web(_) => Err(PublishError::ReadOnly {
+                target: target.to_string(),
+            }
+            .into()),
+        }
+    }
+
+    /// Which target is published to.
+    pub(super) fn target(&self) -> &Target {
+        self.settings.target()
+    }
+
+    /// Opens a session that may write to the target. Root becomes another uid in place, except
+    /// for a directory, which that uid may not be able to write to.
+    pub(super) fn session(&self, global: &Global) -> Result<Opened, Failure> {
+        let launcher = Launcher::default();
+        match self.target() {
+            Target::Directory(_) => {
+                let remote = Remote::open(self.target(), &self.settings)?;
+                Session::open_with(global, Outlet::Target(&remote, &self.inputs), &launcher)
+            }
+            Target::S3 { .. } | Target::Web(_) => {
+                Session::open_with(global, Outlet::Nothing, &launcher)
+            }
+        }
+    }
+
+    /// Opens the target. In a session, by now.
+    pub(super) fn remote(&self) -> Result<Remote, Failure> {
+        match steward::steward() {
+            Some(steward) => Ok(steward.remote(self.target())),
+            None => Ok(Remote::open(self.target(), &self.settings)?),
+        }
+    }
+
+    /// Opens the target only to look at it: nothing is made on this host, and a server is not
+    /// talked to as root.
+    pub(super) fn look(&self, global: &Global) -> Result<Remote, Failure> {
+        if !matches!(self.target(), Target::Directory(_)) {
+            steward::step_down(&store_root(global)?, global.run_as)?;
+        }
+        Ok(Remote::open(self.target(), &self.settings)?)
+    }
+
+    /// Opens the upstream target, if there is one besides the target.
+    pub(super) fn upstream(&self) -> Result<Option<Remote>, Failure> {
+        let upstream = self.settings.upstream();
+        let other = upstream.filter(|upstream| *upstream != self.target());
+        other
+            .map(|upstream| Remote::open(upstream, &self.settings).map_err(Failure::from))
+            .transpose()
+    }
+}

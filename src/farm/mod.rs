@@ -1,0 +1,9 @@
+//! Many builds: which there are to be made, and running them on this host.
+
+mod local;
+mod matrix;
+
+pub use local::{Crew, Ended, Labour, Results, Stopped, run};
+pub use matrix::{
+    Job, Matrix, MatrixError, Pattern, Refused, Stacks, Task, Work, matrix, patterns, tasks,
+};
