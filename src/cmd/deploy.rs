@@ -103,8 +103,8 @@ pub(super) fn run(global: &Global, args: &Deploy) -> Result<Done, Failure> {
     let wanted: Vec<bool> = (order.keys.iter().zip(&deployed))
         .map(|(keys, deployed)| keys.is_some() && deployed.is_none())
         .collect();
-    if wanted.contains(&true) {
-        // What is there and is another build counts as there before.
+    if wanted.contains(&true) && !found.iter().map(Option::as_ref).any(is_lacking) {
+        // What is there and is another build did not look lacking.
         publisher.check_writable()?;
     }
     let made = make_all(
@@ -145,8 +145,7 @@ fn look_before(
 ) -> Result<Vec<Option<Found>>, Failure> {
     let find = |keys: &Option<Keys>| keys.as_ref().map(|keys| publisher.find(keys)).transpose();
     let found = order.keys.iter().map(find).collect::<Result<Vec<_>, _>>()?;
-    let lacks = |found: &Option<Found>| matches!(found, Some(Found::Nothing | Found::Part));
-    let lacking: Vec<bool> = found.iter().map(lacks).collect();
+    let lacking: Vec<bool> = found.iter().map(Option::as_ref).map(is_lacking).collect();
     if lacking.contains(&true) {
         publisher.check_writable()?;
     }
@@ -163,6 +162,11 @@ fn look_before(
         }
     }
     Ok(found)
+}
+
+/// Whether an artifact that was asked for is not there, whatever its build id.
+fn is_lacking(found: Option<&Found>) -> bool {
+    matches!(found, Some(Found::Nothing | Found::Part))
 }
 
 /// What is said of an artifact that the target has already.
