@@ -64,7 +64,7 @@ pub(super) fn store_root(global: &Global) -> Result<PathBuf, Failure> {
 impl Session {
     /// Opens a session. `output` is where files will be delivered, for commands that do.
     pub(super) fn open(global: &Global, output: Option<&Path>) -> Result<Opened, Failure> {
-        let output = output.map_or(Outlet::Nothing, Outlet::Directory);
+        let output = output.map_or(Outlet::Nothing, |path| Outlet::Directory(path, None));
         Self::open_with(global, output, &Launcher::default())
     }
 

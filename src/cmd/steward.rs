@@ -73,8 +73,8 @@ pub enum StewardError {
 pub(crate) enum Outlet<'a> {
     /// Nothing.
     Nothing,
-    /// Files below a directory.
-    Directory(&'a Path),
+    /// Files below a directory; and what settings are resolved from, if the work needs any.
+    Directory(&'a Path, Option<&'a Inputs>),
     /// Objects in a directory target; and what its settings were resolved from, which the worker
     /// could not read.
     Target(&'a Remote, &'a Inputs),
@@ -100,7 +100,7 @@ pub(crate) fn enter(
         return Ok(Role::Worker(Box::new(steward)));
     }
     let direct = Direct::new(match output {
-        Outlet::Directory(path) => path,
+        Outlet::Directory(path, _) => path,
         Outlet::Nothing | Outlet::Target(..) => Path::new("."),
     });
     if !geteuid().is_root() {
@@ -118,13 +118,15 @@ pub(crate) fn enter(
             identity.become_it()?;
             return Ok(Role::Worker(Box::new(direct)));
         }
-        Outlet::Directory(_) => Duties {
+        Outlet::Directory(_, inputs) => Duties {
             output: Some(&direct),
             target: None,
+            inputs,
         },
         Outlet::Target(remote, inputs) => Duties {
             output: None,
-            target: Some((remote, inputs)),
+            target: Some(remote),
+            inputs: Some(inputs),
         },
     };
     identity.work_for(&duties, store).map(Role::Steward)

@@ -1,6 +1,7 @@
 //! The targets of a command: where they are said to be, and opened by whoever has the rights.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use nix::sys::resource::{Resource, setrlimit};
 
@@ -12,6 +13,26 @@ use crate::publish::{Inputs, PublishError, Remote, Settings, Target};
 use crate::sandbox::Launcher;
 use crate::ui::ExitKind;
 
+/// Reads what settings are resolved from, while this process still has the rights to. A worker is
+/// told by its steward: its own environment holds no secrets, and nothing of where to publish.
+pub(super) fn inputs(
+    target: Option<String>,
+    upstream: Option<String>,
+    env_file: Option<&Path>,
+) -> Result<Inputs, Failure> {
+    // A core would hold the secrets that are read now. Lowering a limit cannot fail.
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    if let Some(steward) = steward::steward() {
+        let inputs = steward.inputs();
+        return inputs.map_err(|error| Failure::new(ExitKind::TryAgain, error));
+    }
+    let env: BTreeMap<_, _> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        .collect();
+    let cwd = std::env::current_dir().map_err(|error| Failure::new(ExitKind::Usage, error))?;
+    Ok(Inputs::gather(target, upstream, env_file, env, &cwd)?)
+}
+
 /// What a command's targets are, before they are opened.
 pub(super) struct Outlets {
     inputs: Inputs,
@@ -19,23 +40,10 @@ pub(super) struct Outlets {
 }
 
 impl Outlets {
-    /// Reads what the settings are resolved from, while this process still has the rights to, and
-    /// resolves them. A worker is told by its steward.
+    /// Resolves what [`inputs`] has read.
     fn resolve(args: &Targets) -> Result<Self, Failure> {
-        // A core would hold the secrets that are read now. Lowering a limit cannot fail.
-        let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
-        let inputs = if let Some(steward) = steward::steward() {
-            let inputs = steward.inputs();
-            inputs.map_err(|error| Failure::new(ExitKind::TryAgain, error))?
-        } else {
-            let env: BTreeMap<_, _> = std::env::vars_os()
-                .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-                .collect();
-            let cwd =
-                std::env::current_dir().map_err(|error| Failure::new(ExitKind::Usage, error))?;
-            let (target, upstream) = (args.target.clone(), args.upstream.clone());
-            Inputs::gather(target, upstream, args.env_file.as_deref(), env, &cwd)?
-        };
+        let (target, upstream) = (args.target.clone(), args.upstream.clone());
+        let inputs = inputs(target, upstream, args.env_file.as_deref())?;
         let settings = Settings::resolve(&inputs)?;
         Ok(Self { inputs, settings })
     }

@@ -7,7 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::session::{Opened, Session, host_arch, jobs};
 use super::source::Mirrors;
-use super::{Done, Failure, limits, rebuild};
+use super::steward::Outlet;
+use super::{Done, Failure, limits, rebuild, target};
 use crate::artifact::proof;
 use crate::cli::{self, Global};
 use crate::formula;
@@ -31,7 +32,8 @@ const STALE: i64 = 24 * 3600;
 
 /// Verifies, tells, and ends as that came out.
 pub(super) fn run(global: &Global, args: &cli::Verify) -> Result<Done, Failure> {
-    let settings = settings(args)?;
+    let inputs = inputs(args)?;
+    let settings = Settings::resolve(&inputs)?;
     let target = settings.target().clone();
     let what = selection(args)?;
     let lock_file = args.lock.clone().unwrap_or_else(|| PathBuf::from(LOCK));
@@ -39,8 +41,12 @@ pub(super) fn run(global: &Global, args: &cli::Verify) -> Result<Done, Failure> 
     let expected = read_list(args.list.as_deref())?;
     let formulae = formula::Catalog::load(args.sources.formulae_dir.as_deref())?;
     let stacks = rootfs::Catalog::load(args.sources.stacks.manifests.as_deref())?;
-    let output = args.record.then(|| parent(&lock_file));
-    let session = match Session::open(global, output)? {
+    let outlet = if args.record {
+        Outlet::Directory(parent(&lock_file), Some(&inputs))
+    } else {
+        Outlet::Nothing
+    };
+    let session = match Session::open_with(global, outlet, &Launcher::default())? {
         Opened::Session(session) => session,
         Opened::Elsewhere(status) => return Ok(Done::Elsewhere(status)),
     };
@@ -104,26 +110,17 @@ pub(super) fn run(global: &Global, args: &cli::Verify) -> Result<Done, Failure> 
 }
 
 /// What opening the target takes, read while this process may still read all of it.
-fn settings(args: &cli::Verify) -> Result<Settings, Failure> {
-    let usage = |error| Failure::new(ExitKind::Usage, error);
+fn inputs(args: &cli::Verify) -> Result<Inputs, Failure> {
     // A directory takes no credentials: nobody's files are read for it.
     if let Some(target) = &args.target
         && let Ok(Target::Directory(_)) = target.parse()
     {
-        let inputs = Inputs {
+        return Ok(Inputs {
             target: Some(target.clone()),
             ..Inputs::default()
-        };
-        return Settings::resolve(&inputs).map_err(usage);
+        });
     }
-    let env = std::env::vars_os();
-    let env = env.filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
-    let cwd = std::env::current_dir().map_err(|error| Failure::new(ExitKind::Usage, error))?;
-    let env_file = args.env_file.as_deref();
-    let inputs = Inputs::gather(args.target.clone(), None, env_file, env.collect(), &cwd);
-    inputs
-        .and_then(|inputs| Settings::resolve(&inputs))
-        .map_err(usage)
+    target::inputs(args.target.clone(), None, args.env_file.as_deref())
 }
 
 fn selection(args: &cli::Verify) -> Result<Selection, Failure> {
@@ -385,7 +382,8 @@ fn of_target(error: PublishError) -> Failure {
         }
         error if error.may_pass() => Failure::new(ExitKind::TryAgain, error),
         error @ PublishError::Protocol { .. } => Failure::new(ExitKind::TryAgain, error),
-        error => Failure::new(ExitKind::Usage, error),
+        error @ PublishError::TooLong { .. } => Failure::new(ExitKind::Usage, error),
+        error => error.into(),
     }
 }
 

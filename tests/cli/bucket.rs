@@ -131,3 +131,45 @@ fn a_big_matrix_that_is_published_is_checked_by_listing() {
     );
     case.is_clean();
 }
+
+/// Where the bucket is, and with which secrets it is opened, only the environment says, which root's
+/// worker does not have.
+#[test]
+fn a_bucket_that_the_environment_names_is_the_one_that_is_verified() {
+    let Some(case) = Case::new() else { return };
+    let root = root();
+    let server = Server::start(root.path(), AWS);
+    with(deploy(&Formula::hello(), &case), &server)
+        .run()
+        .succeeds();
+    let lock = case.at("checksums.lock");
+    let formulae = case.at("formulae");
+    let verify = || {
+        let run = case.pybuild().cwd(&case.at("")).args(["verify", "--lock"]);
+        let run = run.args([lock.as_path(), "--formulae".as_ref(), &formulae]);
+        with(run, &server)
+    };
+    verify().args(["--record"]).run().succeeds();
+    let recorded = fs::read_to_string(&lock).expect("written");
+    let key = format!("{STACK}/libraries/hello-1.0.tar.gz");
+    let tarball = root.path().join("bucket/p").join(&key);
+    assert!(recorded.contains("s3://bucket/p/"), "{recorded}");
+    assert!(
+        recorded.contains(&format!("{}  {key}\n", digest(&tarball))),
+        "{recorded}"
+    );
+    // Another archive whose papers agree: only what was recorded tells.
+    let other = fs::read(&tarball).expect("there");
+    let mut other = other[..other.len() - 1].to_vec();
+    other.push(0xff);
+    fs::write(&tarball, &other).expect("written");
+    let line = format!("{}  hello-1.0.tar.gz\n", digest(&tarball));
+    fs::write(tarball.with_extension("gz.sha256"), line).expect("written");
+    for more in [&[][..], &["--record"]] {
+        let ran = verify().args(more).run();
+        assert_eq!(ran.code, 4, "{}\n{}", ran.err, ran.out);
+        assert!(ran.out.contains("checksums.lock"), "{}", ran.out);
+        assert_eq!(fs::read_to_string(&lock).expect("there"), recorded);
+    }
+    case.is_clean();
+}

@@ -21,7 +21,9 @@ use crate::sys::socket;
 /// What a steward does for its worker.
 pub(super) struct Duties<'a> {
     pub(super) output: Option<&'a Direct>,
-    pub(super) target: Option<(&'a Remote, &'a Inputs)>,
+    pub(super) target: Option<&'a Remote>,
+    /// What the worker's settings are resolved from.
+    pub(super) inputs: Option<&'a Inputs>,
 }
 
 /// What the worker asks of the steward.
@@ -162,15 +164,20 @@ fn grant(
         Ok(wish) => wish,
         Err(error) => return (Reply::Refused(error.to_string()), None),
     };
-    let done = match (wish, content, duties.output, duties.target) {
+    let Duties {
+        output,
+        target,
+        inputs,
+    } = *duties;
+    if let (Wish::Inputs, Some(inputs)) = (&wish, inputs) {
+        return (Reply::Inputs(Box::new(inputs.into())), None);
+    }
+    let done = match (wish, content, output, target) {
         (Wish::Put(path), Some(content), Some(output), _) => {
             output.put(&path, &File::from(content))
         }
         (Wish::Remove(path), None, Some(output), _) => output.remove(&path),
-        (Wish::Inputs, None, _, Some((_, inputs))) => {
-            return (Reply::Inputs(Box::new(inputs.into())), None);
-        }
-        (Wish::Target(errand), content, _, Some((remote, _))) => {
+        (Wish::Target(errand), content, _, Some(remote)) => {
             let (answer, opened) = errand::run(errand, content, remote, interrupt);
             return (Reply::Target(answer), opened);
         }
@@ -267,6 +274,7 @@ mod tests {
                 let duties = Duties {
                     output: Some(&output),
                     target: None,
+                    inputs: None,
                 };
                 serve(&ours, &duties, &interrupt, Pid::this());
             }
