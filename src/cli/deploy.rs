@@ -1,11 +1,12 @@
-//! The command line of what publishes: `deploy` and `deploy-runtimes`.
+//! The command line of what publishes: `deploy`, `deploy-runtimes` and `gc`.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{Building, Compression};
+use super::{Building, Compression, parse_duration};
 use crate::model::{FormulaRef, StackName};
 
 /// Which targets, and where what they take is written down.
@@ -108,6 +109,20 @@ pub struct DeployRuntimes {
     #[arg(long, short)]
     pub jobs: Option<NonZeroUsize>,
     /// Say what would be built and published, and do neither
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `pybuild gc`
+#[derive(Debug, Args)]
+pub struct Gc {
+    /// Which target.
+    #[command(flatten)]
+    pub targets: Targets,
+    /// How old an upload must be, at least: one under way looks the same (`90m`, `24h`)
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "24h")]
+    pub older_than: Duration,
+    /// Print what would be given up, and do nothing
     #[arg(long)]
     pub dry_run: bool,
 }

@@ -6,6 +6,7 @@ mod deploy_runtimes;
 mod doctor;
 mod dry_run;
 mod failure;
+mod gc;
 mod limits;
 mod log;
 mod make;
@@ -51,6 +52,7 @@ pub fn main() -> ExitCode {
         Command::Prepare(args) => prepare::run(&global, args),
         Command::Run(args) => run::run(&global, args, &launcher),
         Command::Verify(args) => verify::run(&global, args),
+        Command::Gc(args) => gc::run(&global, args),
         Command::Doctor => doctor::run(&global),
         Command::Log(args) => log::run(&global, args),
     };
