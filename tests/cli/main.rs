@@ -10,6 +10,7 @@ mod deploy;
 mod disk;
 mod farm;
 mod formula;
+mod gc;
 mod killed;
 mod kit;
 mod mirrors;
