@@ -11,6 +11,7 @@ use super::steward::{self, Outlet};
 use crate::cli::{Global, Targets};
 use crate::publish::{Inputs, PublishError, Remote, Settings, Target};
 use crate::sandbox::Launcher;
+use crate::sys::process::set_dumpable;
 use crate::ui::ExitKind;
 
 /// Reads what settings are resolved from, while this process still has the rights to. A worker is
@@ -20,8 +21,11 @@ pub(super) fn inputs(
     upstream: Option<String>,
     env_file: Option<&Path>,
 ) -> Result<Inputs, Failure> {
-    // A core would hold the secrets that are read now. Lowering a limit cannot fail.
+    // A core would hold the secrets that are read now. The limit does not hold for those that the
+    // kernel pipes to a program (core(5)); who is not dumpable makes none, nor do others of this
+    // user see its memory or its environment. Neither call can fail with these arguments.
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    let _ = set_dumpable(false);
     if let Some(steward) = steward::steward() {
         let inputs = steward.inputs();
         return inputs.map_err(|error| Failure::new(ExitKind::TryAgain, error));

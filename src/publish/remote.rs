@@ -1,5 +1,6 @@
 //! One open target: what is there, read and put, the same way for every kind of target.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::Read;
 
 use super::content::{Conditional, Content, Head, Mode, Object, Put, StaleUpload};
@@ -215,6 +216,20 @@ impl Remote {
         check(key)?;
         self.place().remove(key, interrupt)
     }
+}
+
+/// What the names begin and end with of what is no artifact's: what is under way, or was put there
+/// to try whether that may be. No listing shows it, but for the one of unfinished uploads.
+pub(super) const HIDDEN: (&str, &str) = (".pybuild-", ".part");
+
+pub(super) fn is_hidden(name: &str) -> bool {
+    name.starts_with(HIDDEN.0) && name.ends_with(HIDDEN.1)
+}
+
+/// Such a name that nobody else has.
+pub(super) fn hidden_name() -> String {
+    let random = RandomState::new().build_hasher().finish();
+    format!("{}{random:016x}{}", HIDDEN.0, HIDDEN.1)
 }
 
 /// A target as it stands in front of a key.

@@ -6,9 +6,11 @@
 
 mod artifacts;
 mod bucket;
+mod crossing;
 mod deploy;
 mod disk;
 mod farm;
+mod faults;
 mod formula;
 mod gc;
 mod killed;

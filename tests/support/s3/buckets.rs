@@ -18,6 +18,8 @@ pub(crate) struct Store {
     pub(crate) uploads: bool,
     /// Whether anybody may do anything.
     pub(crate) public: bool,
+    /// Below which name buckets have theirs.
+    pub(crate) domain: Option<&'static str>,
     /// How many keys a page of a listing has.
     pub(crate) page: i32,
 }
@@ -26,6 +28,7 @@ pub(crate) const AWS: Store = Store {
     conditions: true,
     uploads: true,
     public: false,
+    domain: None,
     page: 3, // small, so that there are several
 };
 

@@ -15,6 +15,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use s3s::auth::SimpleAuth;
+use s3s::host::SingleDomain;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::sync::oneshot;
 
@@ -73,6 +74,9 @@ impl Server {
         let uploads = Arc::default();
         let buckets = Buckets::new(root, store, Arc::clone(&uploads));
         let mut builder = S3ServiceBuilder::new(buckets);
+        if let Some(domain) = store.domain {
+            builder.set_host(SingleDomain::new(domain).expect("a domain"));
+        }
         if !store.public {
             builder.set_auth(SimpleAuth::from_single(KEY, SECRET));
         }
@@ -165,6 +169,13 @@ async fn serve(
     let fault = (shared.faults)(number, &seen);
     let gone = |_| std::io::Error::other("gone");
     let body = body.collect().await.map_err(gone)?.to_bytes();
+    match &fault {
+        Fault::Slow(pause) => tokio::time::sleep(*pause).await,
+        Fault::Meet(all) => {
+            all.wait().await;
+        }
+        _ => {}
+    }
     let body = match &fault {
         Fault::Answer(status, headers, text) => {
             let mut answer = Response::builder().status(*status);
