@@ -7,6 +7,8 @@ mod doctor;
 mod dry_run;
 mod failure;
 mod gc;
+mod handed;
+mod keeper;
 mod limits;
 mod log;
 mod make;
@@ -43,6 +45,9 @@ enum Done {
 pub fn main() -> ExitCode {
     // What pybuild writes is for everyone to read, whatever the user's habit.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    if keeper::be_if_asked() {
+        return ExitCode::SUCCESS;
+    }
     let launcher = run::launcher(std::env::args_os().skip(1));
     let Cli { global, command } = Cli::parse();
     let result = match &command {
@@ -56,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Doctor => doctor::run(&global),
         Command::Log(args) => log::run(&global, args),
     };
+    keeper::dismiss();
     match result {
         Ok(Done::Here) => ExitCode::SUCCESS,
         Ok(Done::Code(code)) => ExitCode::from(code),

@@ -8,12 +8,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::session::{Opened, Session, host_arch, jobs};
 use super::source::Mirrors;
 use super::steward::Outlet;
-use super::{Done, Failure, limits, rebuild, target};
+use super::{Done, Failure, keeper, limits, rebuild, target};
 use crate::artifact::proof;
 use crate::cli::{self, Global};
 use crate::formula;
 use crate::model::StackName;
-use crate::publish::{Inputs, PublishError, Remote, Settings, Target};
+use crate::publish::{Inputs, PublishError, Remote, Target};
 use crate::rootfs;
 use crate::sandbox::Launcher;
 use crate::sys::fs as sysfs;
@@ -33,7 +33,7 @@ const STALE: i64 = 24 * 3600;
 /// Verifies, tells, and ends as that came out.
 pub(super) fn run(global: &Global, args: &cli::Verify) -> Result<Done, Failure> {
     let inputs = inputs(args)?;
-    let settings = Settings::resolve(&inputs)?;
+    let settings = keeper::settings(&inputs)?;
     let target = settings.target().clone();
     let what = selection(args)?;
     let lock_file = args.lock.clone().unwrap_or_else(|| PathBuf::from(LOCK));

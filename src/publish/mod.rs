@@ -24,6 +24,7 @@ pub use error::PublishError;
 pub use found::{Found, are_there, fetch, find};
 pub use layout::{Keys, Layout, Named, Role, keys, read_key, release};
 pub use remote::{Place, Remote};
+pub use s3::Keeper;
 pub use secret::Secret;
 pub use settings::{Inputs, Settings, SettingsError, env_file};
 pub use target::{Target, TargetError};

@@ -66,7 +66,14 @@ impl Remote {
             Target::Directory(path) => Kind::Directory(Directory::new(path, &shown)),
             Target::S3 { bucket, prefix } => {
                 let s3 = settings.s3(target);
-                Kind::S3(Box::new(S3::new(bucket, prefix, s3, settings.patience())))
+                let keeper = settings.keeper();
+                Kind::S3(Box::new(S3::new(
+                    bucket,
+                    prefix,
+                    s3,
+                    settings.patience(),
+                    keeper,
+                )))
             }
             Target::Web(url) => Kind::Web(Box::new(Web::new(url, settings.patience()))),
         };

@@ -13,14 +13,16 @@ mod request;
 mod uploads;
 mod xml;
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use reqwest::Method;
 
+pub use self::credentials::Keeper;
 use self::credentials::Source;
+pub(super) use self::credentials::{is_own, tell};
 use self::refusal::No;
 use self::request::{Answer, Ask, Failure};
 use super::content::{Conditional, Head};
@@ -60,6 +62,7 @@ impl S3 {
         prefix: &str,
         settings: S3Settings,
         patience: &net::Settings,
+        keeper: Option<Arc<dyn Keeper>>,
     ) -> Self {
         let shown = format!("s3://{bucket}/{prefix}");
         let conditional = OnceLock::new();
@@ -70,7 +73,7 @@ impl S3 {
         Self {
             wire: Wire::new(patience, 0),
             base: base(bucket, &settings),
-            source: Source::new(&settings, &shown),
+            source: Source::new(&settings, &shown, patience, keeper),
             bucket: bucket.to_owned(),
             prefix: prefix.to_owned(),
             shown,

@@ -10,15 +10,20 @@ mod s3;
 mod variables;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use self::config::Config;
 use self::credentials::Profiled;
 use self::env_file::EnvFileError;
 use self::profile::Profiles;
 use self::variables::Variables;
+use super::error::PublishError;
+use super::s3::Keeper;
+use super::secret::Secret;
 use super::target::{Target, TargetError};
 use crate::net;
 use crate::sys::fs::FsError;
+use crate::sys::interrupt::Interrupt;
 
 pub(super) use credentials::{Authorization, Credentials, Keys};
 pub use inputs::Inputs;
@@ -93,6 +98,7 @@ pub struct Settings {
     s3: S3Settings,
     upstream_region: String,
     patience: net::Settings,
+    keeper: Option<Arc<dyn Keeper>>,
 }
 
 impl Default for Settings {
@@ -104,6 +110,7 @@ impl Default for Settings {
             s3: S3Settings::default(),
             upstream_region: S3Settings::default().region,
             patience: net::Settings::default(),
+            keeper: None,
         }
     }
 }
@@ -163,6 +170,7 @@ impl Settings {
             s3,
             upstream_region,
             patience,
+            keeper: None,
         })
     }
 
@@ -180,6 +188,28 @@ impl Settings {
     #[must_use]
     pub fn with_patience(self, patience: net::Settings) -> Self {
         Self { patience, ..self }
+    }
+
+    /// Whether credentials begin with a program or a file that another user than whoever started
+    /// pybuild may not be able to run or read.
+    pub fn needs_keeper(&self) -> bool {
+        super::s3::is_own(&self.s3.credentials)
+    }
+
+    /// What that program prints, or that file holds, now.
+    pub fn tell(&self, interrupt: &Interrupt) -> Result<Secret, PublishError> {
+        super::s3::tell(&self.s3.credentials, interrupt)
+    }
+
+    /// The same, but that program is run, or that file is read, by another process.
+    #[must_use]
+    pub fn with_keeper(self, keeper: Arc<dyn Keeper>) -> Self {
+        let keeper = Some(keeper);
+        Self { keeper, ..self }
+    }
+
+    pub(super) fn keeper(&self) -> Option<Arc<dyn Keeper>> {
+        self.keeper.clone()
     }
 
     /// How patient connections are.

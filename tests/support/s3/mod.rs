@@ -34,6 +34,8 @@ pub(crate) struct Seen {
     pub(crate) method: String,
     pub(crate) uri: String,
     pub(crate) headers: BTreeMap<String, String>,
+    /// What it brought, as far as that is known.
+    pub(crate) body: Bytes,
 }
 
 impl Seen {
@@ -123,6 +125,15 @@ impl Server {
         seen.iter().filter(|seen| seen.is(method, part)).count()
     }
 
+    /// What the requests of this kind brought.
+    pub(crate) fn bodies(&self, method: &str, part: &str) -> Vec<String> {
+        let seen = self.seen();
+        let bodies = seen.iter().filter(|seen| seen.is(method, part));
+        bodies
+            .map(|seen| String::from_utf8_lossy(&seen.body).into_owned())
+            .collect()
+    }
+
     /// The uploads under way: their keys and how many parts each has.
     pub(crate) fn uploads(&self) -> Vec<(String, usize)> {
         let uploads = self.shared.uploads.lock().expect("no panic");
@@ -160,6 +171,7 @@ async fn serve(
         headers: headers
             .map(|(name, value)| (name.to_string(), text(value)))
             .collect(),
+        body: Bytes::new(),
     };
     let number = {
         let mut all = shared.seen.lock().expect("no panic");
@@ -169,6 +181,9 @@ async fn serve(
     let fault = (shared.faults)(number, &seen);
     let gone = |_| std::io::Error::other("gone");
     let body = body.collect().await.map_err(gone)?.to_bytes();
+    if body.len() < 4096 {
+        shared.seen.lock().expect("no panic")[number].body = body.clone();
+    }
     match &fault {
         Fault::Slow(pause) => tokio::time::sleep(*pause).await,
         Fault::Meet(all) => {
