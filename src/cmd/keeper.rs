@@ -13,13 +13,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
 use nix::sys::socket::{Shutdown, shutdown};
 use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 
 use super::Failure;
 use super::handed::Handed;
-use super::steward::{follow, inherited_socket};
+use super::steward::inherited_socket;
 use super::target::keep_secrets;
 use crate::publish::{self, Inputs, PublishError, Secret, Settings, Target};
 use crate::sys::interrupt::Interrupt;
@@ -93,8 +94,7 @@ fn start(inputs: &Inputs) -> io::Result<OwnedFd> {
     Ok(ours)
 }
 
-/// Lets the keeper go that this process has started. One whose program still asks a person goes
-/// when this process is gone.
+/// Lets the keeper go that this process has started, and whatever it runs.
 pub(super) fn dismiss() {
     let child = CHILD.lock().unwrap_or_else(PoisonError::into_inner).take();
     let (Some(mut child), Some(socket)) = (child, descriptor()) else {
@@ -113,11 +113,31 @@ pub(super) fn be_if_asked() -> bool {
         return false;
     };
     keep_secrets();
-    follow(&socket);
-    if let Ok(interrupt) = Interrupt::install() {
+    if let (Ok(interrupt), Ok(other_end)) = (Interrupt::install(), socket.try_clone()) {
+        let stop = interrupt.clone();
+        std::thread::spawn(move || {
+            gone(&other_end);
+            stop.raise(Signal::SIGTERM);
+        });
         serve(&socket, &interrupt);
     }
     true
+}
+
+/// Waits until nobody is left to ask. The signal of a parent's death (prctl(2)) does not come from
+/// one that is not root any more.
+fn gone(socket: &OwnedFd) {
+    let over = PollFlags::POLLHUP | PollFlags::POLLERR;
+    loop {
+        let mut fds = [PollFd::new(socket.as_fd(), PollFlags::empty())];
+        let _ = poll(&mut fds, PollTimeout::NONE); // EINTR: it is asked again
+        if fds[0]
+            .revents()
+            .is_some_and(|events| events.intersects(over))
+        {
+            return;
+        }
+    }
 }
 
 fn serve(socket: &OwnedFd, interrupt: &Interrupt) -> Option<()> {

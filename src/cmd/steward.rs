@@ -153,7 +153,7 @@ pub(crate) fn steward() -> Option<Arc<ToSteward>> {
 }
 
 /// Ends this process when its steward does: a long build must not outlive who asked for it.
-pub(super) fn follow(steward: &OwnedFd) {
+fn follow(steward: &OwnedFd) {
     // Neither call can fail with these arguments.
     let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGTERM);
     let mut fds = [PollFd::new(steward.as_fd(), PollFlags::empty())];
