@@ -140,6 +140,27 @@ fn another_files_upload_is_not_gone_on_with_and_goes() {
 }
 
 #[test]
+fn an_upload_of_what_somebody_else_has_put_goes() {
+    let root = root();
+    let server = Server::start(root.path(), AWS);
+    let remote = remote(&server.url(), &[]);
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("file");
+    let content = bytes(4, LARGE);
+    fs::write(&path, &content).expect("write");
+    killed_put(&server.url(), &path, FIFTH);
+    assert_eq!(server.uploads().len(), 1);
+    let there = root.path().join("bucket/p/a/k");
+    fs::create_dir_all(there.parent().expect("a parent")).expect("mkdir");
+    fs::write(there, &content).expect("write");
+    assert_eq!(
+        put_file(&remote, "a/k", &content, Mode::Create).expect("put"),
+        Put::AlreadySame
+    );
+    assert_eq!(server.uploads(), []);
+}
+
+#[test]
 fn an_interrupted_upload_is_given_up() {
     let root = root();
     let server = Server::start(root.path(), AWS);

@@ -6,7 +6,9 @@ mod fault;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -51,6 +53,8 @@ struct Shared {
     faults: Box<Faults>,
     seen: Mutex<Vec<Seen>>,
     uploads: Arc<Mutex<Uploads>>,
+    /// How many requests it is about.
+    doing: AtomicUsize,
 }
 
 /// The server; it ends when it is dropped.
@@ -87,6 +91,7 @@ impl Server {
             faults: Box::new(faults),
             seen: Mutex::default(),
             uploads,
+            doing: AtomicUsize::new(0),
         });
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -134,8 +139,12 @@ impl Server {
             .collect()
     }
 
-    /// The uploads under way: their keys and how many parts each has.
+    /// The uploads under way: their keys and how many parts each has, once all is done that was
+    /// asked for.
     pub(crate) fn uploads(&self) -> Vec<(String, usize)> {
+        while self.shared.doing.load(Ordering::SeqCst) > 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let uploads = self.shared.uploads.lock().expect("no panic");
         let uploads = uploads.values();
         uploads
@@ -213,7 +222,14 @@ async fn serve(
         _ => body,
     };
     let request = Request::from_parts(parts, s3s::Body::http_body(Full::new(body)));
-    let answer = shared.service.call(request).await;
+    // A store finishes what it has begun, whether or not anybody waits for the answer.
+    shared.doing.fetch_add(1, Ordering::SeqCst);
+    let doing = tokio::spawn(async move {
+        let answer = shared.service.call(request).await;
+        shared.doing.fetch_sub(1, Ordering::SeqCst);
+        answer
+    });
+    let answer = doing.await.map_err(std::io::Error::other)?;
     let answer = answer.map_err(|_| std::io::Error::other("the service"))?;
     if matches!(fault, Fault::Lost) {
         // Its body is part of the doing.
