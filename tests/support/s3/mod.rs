@@ -142,8 +142,12 @@ impl Server {
     /// The uploads under way: their keys and how many parts each has, once all is done that was
     /// asked for.
     pub(crate) fn uploads(&self) -> Vec<(String, usize)> {
-        while self.shared.doing.load(Ordering::SeqCst) > 0 {
-            std::thread::sleep(Duration::from_millis(1));
+        // What a killed client has sent may still be on its way.
+        let mut idle = 0;
+        while idle < 10 {
+            std::thread::sleep(Duration::from_millis(2));
+            let doing = self.shared.doing.load(Ordering::SeqCst) > 0;
+            idle = if doing { 0 } else { idle + 1 };
         }
         let uploads = self.shared.uploads.lock().expect("no panic");
         let uploads = uploads.values();
