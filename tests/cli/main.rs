@@ -19,8 +19,8 @@ mod program;
 mod proofs;
 mod reproducible;
 mod runs;
-#[path = "../publish/server.rs"]
-#[allow(dead_code)] // publishing's own tests do worse things to it
+#[path = "../support/s3/mod.rs"]
+#[allow(dead_code, unused_imports)] // publishing's own tests do worse things to it
 mod s3;
 #[path = "../support/server.rs"]
 #[allow(dead_code)] // the downloads' own tests do worse things to it

@@ -5,8 +5,7 @@ use std::fs;
 use pybuild::publish::{Inputs, Mode, PublishError, Put, Remote, Settings};
 
 use crate::kit::{interrupt, put};
-use crate::s3::{patience, root};
-use crate::server::{AWS, Fault, KEY, SECRET, Server, refusal};
+use crate::server::{AWS, Fault, KEY, SECRET, Server, patience, refusal, root};
 
 /// A bucket with these variables alone and this profile.
 fn remote(server: &Server, env: &[(&str, &str)], aws_config: &str) -> Remote {

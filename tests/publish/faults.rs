@@ -8,8 +8,8 @@ use std::time::Instant;
 use pybuild::publish::{Mode, PublishError, Put, Remote};
 
 use crate::kit::{bytes, get, interrupt, list, put, put_file};
-use crate::s3::{LARGE, remote, root};
-use crate::server::{AWS, Fault, RETRY_AFTER_MAX, SECRET, Seen, Server, refusal};
+use crate::s3::LARGE;
+use crate::server::{AWS, Fault, RETRY_AFTER_MAX, SECRET, Seen, Server, refusal, remote, root};
 
 /// A server whose requests that match fail so, the first `times`.
 fn failing(
@@ -199,7 +199,7 @@ fn a_read_that_cannot_go_on_is_an_error_and_no_short_object() {
         |seen| seen.is("GET", "/p/k"),
         Fault::Truncated(0),
     );
-    let remote = crate::s3::remote(&stuck.url(), &[]);
+    let remote = crate::server::remote(&stuck.url(), &[]);
     let error = get(&remote, "k").expect_err("nothing comes");
     assert!(
         matches!(error, PublishError::Unreachable { .. }),

@@ -1,174 +1,54 @@
 //! A bucket as a target.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 use pybuild::model::Sha256;
-use pybuild::net;
-use pybuild::publish::{
-    Conditional, Content, Inputs, Mode, PublishError, Put, Remote, Settings, Target,
-};
+use pybuild::publish::{Conditional, Content, Mode, PublishError, Put, Remote, Target};
 
 use crate::kit::{bytes, get, interrupt, list, put, put_file};
-use crate::server::{AWS, KEY, RETRY_AFTER_MAX, SECRET, SHORT, Server, Store};
+use crate::server::{AWS, Seen, Server, Store, remote, root};
 
 pub(crate) const LARGE: usize = 40 << 20;
 
-/// A directory with the bucket `bucket`.
-pub(crate) fn root() -> tempfile::TempDir {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    fs::create_dir(dir.path().join("bucket")).expect("mkdir");
-    dir
-}
-
-/// Little of it.
-pub(crate) fn patience() -> net::Settings {
-    net::Settings {
-        tries: 4,
-        backoff: SHORT,
-        backoff_max: SHORT,
-        retry_after_max: RETRY_AFTER_MAX,
-        idle_timeout: Duration::from_secs(1),
-        connect_timeout: Duration::from_secs(5),
-        proxy: false,
-        ..net::Settings::default()
-    }
-}
-
-/// `s3://bucket/p/` as the environment gives it, with this besides.
-pub(crate) fn remote(url: &str, env: &[(&str, &str)]) -> Remote {
-    let given = [
-        ("AWS_ENDPOINT_URL", url),
-        ("AWS_ACCESS_KEY_ID", KEY),
-        ("AWS_SECRET_ACCESS_KEY", SECRET),
-        ("AWS_EC2_METADATA_DISABLED", "true"),
-        ("S3_BUCKET", "bucket"),
-        ("S3_PREFIX", "p"),
-    ];
-    let mut all: BTreeMap<String, _> = BTreeMap::new();
-    for (name, value) in given.iter().chain(env) {
-        all.insert((*name).to_owned(), (*value).into());
-    }
-    let inputs = Inputs {
-        env: all,
-        ..Inputs::default()
-    };
-    let settings = Settings::resolve(&inputs)
-        .expect("sound")
-        .with_patience(patience());
-    Remote::open(settings.target(), &settings).expect("nothing is done yet")
-}
-
 #[test]
-fn what_is_put_is_there() {
+fn the_store_says_what_it_has_computed() {
     let root = root();
     let server = Server::start(root.path(), AWS);
     let remote = remote(&server.url(), &[]);
-    assert_eq!(list(&remote, ""), [""; 0]);
-    assert_eq!(get(&remote, "a/b").expect("no error"), None);
-    assert_eq!(remote.head("a/b", &interrupt()).expect("no error"), None);
-    let writable = remote.check_writable(&interrupt()).expect("writable");
-    assert_eq!(writable, Conditional::Honoured);
-    assert_eq!(list(&remote, ""), [""; 0], "trying leaves nothing");
     let content = bytes(1, 3_000_000);
-    assert_eq!(
-        put_file(&remote, "a/b", &content, Mode::Create).expect("put"),
-        Put::Written
-    );
-    for key in ["a/c", "a b+ü%/x&y", "ab", "z"] {
-        assert_eq!(
-            put(&remote, key, b"x", Mode::Create).expect("put"),
-            Put::Written
-        );
-        assert_eq!(get(&remote, key).expect("read").as_deref(), Some(&b"x"[..]));
-    }
-    assert_eq!(list(&remote, ""), ["a b+ü%/x&y", "a/b", "a/c", "ab", "z"]);
-    assert_eq!(list(&remote, "a/"), ["a/b", "a/c"]);
-    assert_eq!(get(&remote, "a/b").expect("read"), Some(content.clone()));
-    let head = remote
-        .head("a/b", &interrupt())
-        .expect("no error")
-        .expect("it is there");
+    put_file(&remote, "a/b", &content, Mode::Create).expect("put");
+    let head = remote.head("a/b", &interrupt()).expect("no error");
+    let head = head.expect("it is there");
     assert_eq!(
         (head.size, head.sha256),
         (3_000_000, Some(Sha256::of(&content)))
     );
-    let small = remote.read_small("a/b", 2_999_999, &interrupt());
-    assert!(matches!(small, Err(PublishError::TooLong { .. })));
-    assert!(
-        root.path().join("bucket/p/a/b").exists(),
-        "below the prefix"
-    );
-    remote.remove("ab", &interrupt()).expect("removed");
-    remote.remove("ab", &interrupt()).expect("gone is fine");
 }
 
 #[test]
-fn create_only_means_the_same_bytes_or_an_error() {
-    for env in [
-        &[][..],
-        &[("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")],
-    ] {
+fn checksums_are_sent_where_they_are_wanted() {
+    for (asked, wanted) in [("when_supported", true), ("when_required", false)] {
         let root = root();
         let server = Server::start(root.path(), AWS);
-        let remote = remote(&server.url(), env);
-        remote.check_writable(&interrupt()).expect("writable");
+        let env = [("AWS_REQUEST_CHECKSUM_CALCULATION", asked)];
+        let remote = remote(&server.url(), &env);
         put(&remote, "k", b"one", Mode::Create).expect("put");
+        put_file(&remote, "l", &bytes(1, LARGE), Mode::Create).expect("put");
         let again = put(&remote, "k", b"one", Mode::Create).expect("the same");
         assert_eq!(again, Put::AlreadySame);
-        for other in [&b"two"[..], b"longer"] {
-            let error = put(&remote, "k", other, Mode::Create).expect_err("something else");
-            assert!(matches!(error, PublishError::Exists { .. }), "{error}");
-        }
-        assert_eq!(
-            get(&remote, "k").expect("read").as_deref(),
-            Some(&b"one"[..])
-        );
-        assert_eq!(
-            put(&remote, "k", b"two", Mode::Overwrite).expect("put"),
-            Put::Written
-        );
-        assert_eq!(
-            get(&remote, "k").expect("read").as_deref(),
-            Some(&b"two"[..])
-        );
-        let checksums = server.seen().iter().any(|seen| {
-            seen.headers
-                .keys()
-                .any(|name| name.starts_with("x-amz-checksum"))
-        });
-        assert_eq!(checksums, env.is_empty(), "only where they are wanted");
+        let error = put(&remote, "k", b"two", Mode::Create).expect_err("something else");
+        assert!(matches!(error, PublishError::Exists { .. }), "{error}");
+        let has = |seen: &Seen| {
+            let mut names = seen.headers.keys();
+            names.any(|name| name.starts_with("x-amz-checksum"))
+        };
+        assert_eq!(server.seen().iter().any(has), wanted);
+        let put = server.seen().into_iter().find(|seen| seen.is("PUT", "/k"));
+        let put = put.expect("a put");
+        // `head`, `get` and the like are not asked; the body is signed in any case.
+        assert_ne!(put.headers["x-amz-content-sha256"], "UNSIGNED-PAYLOAD");
     }
-}
-
-#[test]
-fn of_many_at_once_one_wins() {
-    let root = root();
-    let server = Server::start(root.path(), AWS);
-    let remote = &remote(&server.url(), &[]);
-    remote.check_writable(&interrupt()).expect("writable");
-    let results: Vec<_> = std::thread::scope(|scope| {
-        let puts: Vec<_> = (0..8u8)
-            .map(|n| scope.spawn(move || put(remote, "a/k", &[n], Mode::Create)))
-            .collect();
-        puts.into_iter()
-            .map(|put| put.join().expect("no panic"))
-            .collect()
-    });
-    let won: Vec<_> = (0u8..)
-        .zip(&results)
-        .filter(|(_, put)| put.is_ok())
-        .collect();
-    assert_eq!(won.len(), 1, "{results:?}");
-    assert_eq!(get(remote, "a/k").expect("read"), Some(vec![won[0].0]));
 }
 
 #[test]
@@ -248,111 +128,6 @@ fn large_files_go_in_parts() {
         let error = put_file(&remote, "k", &other, Mode::Create).expect_err("something else");
         assert!(matches!(error, PublishError::Exists { .. }), "{error}");
     }
-}
-
-/// The process that is killed: not a test of its own unless it is told where to put what.
-#[test]
-fn killed_child() {
-    let Ok(url) = std::env::var("PYBUILD_TEST_KILLED_URL") else {
-        return;
-    };
-    let path = std::env::var("PYBUILD_TEST_KILLED_FILE").expect("all or none");
-    let path = Path::new(&path);
-    let file = File::open(path).expect("open");
-    let content = Content::File {
-        file: &file,
-        size: LARGE as u64,
-        digest: Sha256::of(&bytes(4, LARGE)),
-    };
-    let sent = AtomicU64::new(0);
-    let progress = |bytes| {
-        // Four parts are sent at once, so that one is done when the fifth is under way.
-        if sent.fetch_add(bytes, Ordering::SeqCst) + bytes > 33 << 20 {
-            kill(Pid::this(), Signal::SIGKILL).expect("a signal to oneself");
-        }
-    };
-    let remote = remote(&url, &[]);
-    let _ = remote.put("a/k", content, Mode::Create, &progress, &interrupt());
-}
-
-#[test]
-fn a_killed_upload_is_gone_on_with() {
-    let root = root();
-    let server = Server::start(root.path(), AWS);
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let path = dir.path().join("file");
-    let content = bytes(4, LARGE);
-    fs::write(&path, &content).expect("write");
-    let remote = remote(&server.url(), &[]);
-    let status = Command::new(std::env::current_exe().expect("this test"))
-        .args(["--exact", "s3::killed_child"])
-        .env("PYBUILD_TEST_KILLED_URL", server.url())
-        .env("PYBUILD_TEST_KILLED_FILE", &path)
-        .status()
-        .expect("started");
-    assert_eq!(status.signal(), Some(Signal::SIGKILL as i32));
-    assert_eq!(
-        get(&remote, "a/k").expect("read"),
-        None,
-        "nothing is to be seen"
-    );
-    let uploads = server.uploads();
-    let [(key, parts)] = &uploads[..] else {
-        panic!("one upload is left: {uploads:?}")
-    };
-    assert!(key == "p/a/k" && *parts >= 1, "{uploads:?}");
-    let stale = remote
-        .stale_uploads(&interrupt())
-        .expect("listed")
-        .expect("it can");
-    assert_eq!(stale[0].key, "a/k");
-    let before = server.count("PUT", "partNumber");
-    assert_eq!(
-        put_file(&remote, "a/k", &content, Mode::Create).expect("put"),
-        Put::Written
-    );
-    let sent = server.count("PUT", "partNumber") - before;
-    assert_eq!(sent, 5 - parts, "what was there is not sent again");
-    assert_eq!(get(&remote, "a/k").expect("read"), Some(content));
-    assert_eq!(server.uploads(), []);
-}
-
-#[test]
-fn another_files_upload_is_not_gone_on_with_and_goes() {
-    let root = root();
-    let server = Server::start(root.path(), AWS);
-    let remote = remote(&server.url(), &[]);
-    let interrupted = interrupt();
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let path = dir.path().join("file");
-    let (one, other) = (bytes(4, LARGE), bytes(6, LARGE));
-    fs::write(&path, &one).expect("write");
-    let file = File::open(&path).expect("open");
-    let content = Content::File {
-        file: &file,
-        size: LARGE as u64,
-        digest: Sha256::of(&one),
-    };
-    let progress = |_| interrupted.raise(Signal::SIGINT);
-    let error = remote.put("k", content, Mode::Create, &progress, &interrupted);
-    assert!(
-        matches!(error, Err(PublishError::Interrupted(_))),
-        "{error:?}"
-    );
-    assert_eq!(server.uploads(), [], "it has been given up");
-    let status = Command::new(std::env::current_exe().expect("this test"))
-        .args(["--exact", "s3::killed_child"])
-        .env("PYBUILD_TEST_KILLED_URL", server.url())
-        .env("PYBUILD_TEST_KILLED_FILE", &path)
-        .status()
-        .expect("started");
-    assert_eq!(status.signal(), Some(Signal::SIGKILL as i32));
-    assert_eq!(
-        put_file(&remote, "a/k", &other, Mode::Create).expect("put"),
-        Put::Written
-    );
-    assert_eq!(get(&remote, "a/k").expect("read"), Some(other));
-    assert_eq!(server.uploads(), []);
 }
 
 #[test]

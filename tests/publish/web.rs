@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use pybuild::publish::{Inputs, Mode, PublishError, Remote, Settings};
 
 use crate::kit::{bytes, get, interrupt, put};
-use crate::s3::{patience, root};
-use crate::server::{AWS, Fault, Server, Store};
+use crate::server::{AWS, Fault, Server, Store, patience, root};
 
 const PUBLIC: Store = Store {
     public: true,

@@ -7,9 +7,11 @@ mod identity;
 mod image;
 mod kit;
 mod program;
+#[path = "../support/record.rs"]
+mod record;
 mod remote;
-#[path = "../publish/server.rs"]
-#[allow(dead_code)] // publishing's own tests do worse things to it
+#[path = "../support/s3/mod.rs"]
+#[allow(dead_code, unused_imports)] // publishing's own tests do worse things to it
 mod server;
 #[path = "../support/server.rs"]
 #[allow(dead_code)] // the downloads' own tests do worse things to it
