@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::{FormulaRef, StackName};
 
-pub use deploy::{Deploy, DeployRuntimes, Gc, Layout, Publishing, Targets};
+pub use deploy::{Deploy, DeployRuntimes, Gc, Index, Layout, Publishing, Targets};
 
 /// Builds CPython and SQLite for operating-system stacks: sandboxed, reproducibly, without Docker
 /// and without root.
@@ -81,6 +81,8 @@ pub enum Command {
     Run(Run),
     /// Prove that a target holds what it says: every archive there, whole, safe, as recorded
     Verify(Verify),
+    /// List what a target has: index.json for programs, index.html to browse
+    Index(Index),
     /// Give up the uploads to a target that nobody is going to finish
     Gc(Gc),
     /// Tell what this host can do, and what to change where it cannot

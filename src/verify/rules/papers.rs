@@ -1,6 +1,6 @@
 //! Rules about what says what a tarball is: its name, its `.sha256`, its record, the lock.
 
-use crate::publish::{Named, keys};
+use crate::publish::misplaced;
 
 use super::super::facts::{Archive, Facts, Seen, Sidecar};
 use super::bytes::is_absent;
@@ -44,35 +44,10 @@ pub(super) fn agreement(archive: &Archive) -> Vec<String> {
     let Some(record) = record else {
         return found;
     };
-    let reference = record.reference();
     if record.artifact.file != archive.file() {
         found.push(format!("its record is of `{}`", record.artifact.file));
     }
-    let key = |layout| {
-        let (stack, kind, arch) = (
-            &record.product.stack,
-            record.product.kind,
-            record.product.arch,
-        );
-        keys(layout, stack, kind, &reference, arch, archive.codec, None).tarball
-    };
-    match &archive.named {
-        Some(Named { layout, .. }) if key(*layout) != archive.key => {
-            let should = key(*layout);
-            found.push(format!("its record is of what belongs at `{should}`"));
-        }
-        Some(_) => {}
-        // Under a name of its own: the first directory, if there is one, is the stack's.
-        None => {
-            let directory = archive.key.split_once('/').map(|(first, _)| first);
-            if directory.is_some_and(|directory| directory != record.product.stack.as_str()) {
-                found.push(format!(
-                    "its record is of the stack {}",
-                    record.product.stack
-                ));
-            }
-        }
-    }
+    found.extend(misplaced(&archive.key, record).map(|flaw| flaw.to_string()));
     found
 }
 
