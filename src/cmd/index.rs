@@ -5,11 +5,12 @@ use std::time::Instant;
 use super::session::{Opened, terminal};
 use super::target::Outlets;
 use super::{Done, Failure};
+use crate::artifact::record::FileRecord;
 use crate::cli::{self, Global, Targets};
-use crate::model::{Observer, Sha256};
+use crate::model::{Bytes, Observer, Sha256};
 use crate::publish::{
-    Entry, INDEX_HTML, INDEX_JSON, INDEX_LIMIT, Index, MadeOf, PublishError, Put, Remote, Role,
-    Surveyed, replace, survey,
+    Date, Entry, INDEX_HTML, INDEX_JSON, INDEX_LIMIT, Index, MadeOf, PublishError, Put, Remote,
+    Role, Surveyed, replace, survey,
 };
 use crate::sys::interrupt::Interrupt;
 use crate::ui::{self, ExitKind, Fact, Indexed, Listed, Page, Value, Writing};
@@ -191,7 +192,7 @@ fn facts(made_of: &MadeOf) -> Vec<Fact> {
         source_date_epoch,
         pybuild,
     } = made_of;
-    let file = |file: &crate::artifact::record::FileRecord| Value {
+    let file = |file: &FileRecord| Value {
         text: file.path.clone(),
         digest: Some(file.sha256),
         url: None,
@@ -201,11 +202,9 @@ fn facts(made_of: &MadeOf) -> Vec<Fact> {
         digest: Some(*digest),
         url: None,
     };
-    let list = |names: &mut dyn Iterator<Item = &String>| {
-        let names: Vec<&str> = names.map(String::as_str).collect();
-        vec![text(names.join(", "))]
-    };
-    let released = crate::publish::Date::of(*source_date_epoch).day();
+    let list = |names: Vec<String>| vec![text(names.join(", "))];
+    let glibc = glibc_floor.iter().map(|version| format!("glibc {version}"));
+    let needs = glibc.chain(libraries.iter().cloned()).collect();
     let all = [
         (
             "source",
@@ -215,6 +214,7 @@ fn facts(made_of: &MadeOf) -> Vec<Fact> {
                 digest: Some(source.sha256),
             }],
         ),
+        ("released", vec![text(Date::of(*source_date_epoch).day())]),
         ("patches", patches.iter().map(file).collect()),
         (
             "built against",
@@ -240,23 +240,12 @@ fn facts(made_of: &MadeOf) -> Vec<Fact> {
         (
             "holds",
             vec![text(format!(
-                "{entries} files, links and directories, {} unpacked, for {prefix}; none younger \
-                 than {released}",
-                crate::model::Bytes(*unpacked_size)
+                "{entries} files, links and directories, {} unpacked, for {prefix}",
+                Bytes(*unpacked_size)
             ))],
         ),
-        (
-            "needs",
-            list(
-                &mut glibc_floor
-                    .iter()
-                    .map(|version| format!("glibc {version}"))
-                    .collect::<Vec<_>>()
-                    .iter()
-                    .chain(libraries),
-            ),
-        ),
-        ("modules proven", list(&mut modules.iter())),
+        ("needs", list(needs)),
+        ("modules proven", list(modules.clone())),
         ("files of the formula", files.iter().map(file).collect()),
         (
             "built by",

@@ -13,7 +13,9 @@ use pybuild::artifact::record::{
     ToolRecord,
 };
 use pybuild::model::{Arch, FormulaRef, Kind, Quiet, Sha256};
-use pybuild::publish::{Layout, Remote, Settings, Target, keys};
+use pybuild::publish::{
+    INDEX_JSON, Index, Layout, Remote, Settings, Surveyed, Target, keys, survey,
+};
 use pybuild::sys::interrupt::Interrupt;
 use pybuild::verify::{Depth, Lock, Options, Report, Rule, Selection, Tools, VerifyError, verify};
 
@@ -128,6 +130,26 @@ impl Dist {
         record.artifact.size = tarball.bytes.len() as u64;
         record.artifact.entries = tarball.entries;
         record.artifact.unpacked_size = tarball.unpacked;
+        self.put_sidecars(key, &record);
+    }
+
+    /// Writes its index, as `pybuild index` does.
+    pub(crate) fn index(&self) -> Index {
+        let target = Target::Directory(self.path().to_owned());
+        let remote = Remote::open(&target, &Settings::default()).expect("nothing is done yet");
+        let interrupt = Interrupt::manual().expect("an eventfd");
+        let surveyed = survey(&remote, &Quiet, &interrupt).expect("a directory can be read");
+        let Surveyed { index, .. } = surveyed.expect("a directory can be listed");
+        self.put(INDEX_JSON, index.to_json().as_bytes());
+        index
+    }
+
+    /// Puts one more archive there.
+    pub(crate) fn add(&self, key: &str, reference: &str) {
+        let tarball = tarball(Codec::Gzip);
+        let reference = reference.parse().expect("a reference");
+        let record = record(key, Kind::Runtime, &reference, &tarball);
+        self.put(key, &tarball.bytes);
         self.put_sidecars(key, &record);
     }
 
