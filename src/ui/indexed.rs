@@ -109,3 +109,74 @@ impl Indexed {
         out
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn indexed(html: Writing, json: Writing, unlisted: usize) -> Indexed {
+        Indexed {
+            target: "s3://bucket/".to_owned(),
+            archives: 21,
+            stacks: 3,
+            bytes: 238_552_425,
+            html,
+            json,
+            unlisted: vec![("a.tar.gz".to_owned(), "its record is missing".to_owned()); unlisted],
+            elapsed: Duration::from_millis(1500),
+        }
+    }
+
+    #[test]
+    fn the_first_line_says_what_was_done() {
+        use Writing::{Unchanged, Would, Written};
+        let table = [
+            (
+                indexed(Written, Written, 0),
+                "21 archives for 3 stacks (238.6 MB) listed in s3://bucket/: index.html and \
+                 index.json written\n",
+            ),
+            (
+                indexed(Unchanged, Written, 1),
+                "21 archives for 3 stacks (238.6 MB) listed in s3://bucket/: index.json written\n\
+                 1 archive not listed, since not sound\n",
+            ),
+            (
+                indexed(Unchanged, Unchanged, 2),
+                "the index of s3://bucket/ lists 21 archives for 3 stacks (238.6 MB) already: \
+                 nothing to do\n2 archives not listed, since not sound\n",
+            ),
+            (
+                indexed(Would, Would, 0),
+                "21 archives for 3 stacks (238.6 MB) would be listed in s3://bucket/: index.html \
+                 and index.json would be written\n",
+            ),
+        ];
+        for (indexed, said) in table {
+            assert_eq!(indexed.render(Palette::new(false)), said);
+        }
+    }
+
+    #[test]
+    fn the_json_has_stable_keys() {
+        let indexed = indexed(Writing::Written, Writing::Unchanged, 1);
+        let json = serde_json::to_string_pretty(&indexed).expect("it serialises");
+        insta::assert_snapshot!(json, @r#"
+        {
+          "target": "s3://bucket/",
+          "archives": 21,
+          "stacks": 3,
+          "bytes": 238552425,
+          "index.html": "written",
+          "index.json": "unchanged",
+          "unlisted": [
+            {
+              "key": "a.tar.gz",
+              "why": "its record is missing"
+            }
+          ],
+          "seconds": 1.5
+        }
+        "#);
+    }
+}

@@ -338,3 +338,6 @@ impl Index {
         Ok(Self::new(index.archives))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -260,3 +260,6 @@ fn value(html: &mut Html, value: &Value) {
         html.raw("<code>").text(&digest.to_string()).raw("</code>");
     }
 }
+
+#[cfg(test)]
+mod tests;
