@@ -102,7 +102,10 @@ impl Indexed {
         let left = unlisted.len();
         if left > 0 {
             // Which, and why, has been said on the way.
-            let line = format!("{left} archive{} not listed, since not sound", many(left));
+            let line = format!(
+                "{left} archive{} not listed, since not sound: `pybuild verify` says more",
+                many(left)
+            );
             out.push_str(&palette.bad(line));
             out.push('\n');
         }
@@ -139,12 +142,12 @@ mod tests {
             (
                 indexed(Unchanged, Written, 1),
                 "21 archives for 3 stacks (238.6 MB) listed in s3://bucket/: index.json written\n\
-                 1 archive not listed, since not sound\n",
+                 1 archive not listed, since not sound: `pybuild verify` says more\n",
             ),
             (
                 indexed(Unchanged, Unchanged, 2),
                 "the index of s3://bucket/ lists 21 archives for 3 stacks (238.6 MB) already: \
-                 nothing to do\n2 archives not listed, since not sound\n",
+                 nothing to do\n2 archives not listed, since not sound: `pybuild verify` says more\n",
             ),
             (
                 indexed(Would, Would, 0),

@@ -242,7 +242,7 @@ pub(crate) fn tarball(codec: Codec) -> Tarball {
     }
 }
 
-fn record(key: &str, kind: Kind, reference: &FormulaRef, tarball: &Tarball) -> Record {
+pub(crate) fn record(key: &str, kind: Kind, reference: &FormulaRef, tarball: &Tarball) -> Record {
     let image = || ImageRecord {
         digest: Sha256::of(b"image"),
         packages: Vec::new(),

@@ -155,7 +155,7 @@ fn section(html: &mut Html, kind: Kind, name: &FormulaName, versions: &Versions<
     stacks.sort_by_cached_key(|stack| natural(stack.as_str()));
     html.raw("<section>\n<h2 id=\"").text(&anchor(kind, name));
     html.raw("\">").text(name.as_str());
-    html.raw("<small>").text(kind.as_str());
+    html.raw(" <small>").text(kind.as_str());
     html.raw("</small></h2>\n<div class=\"scroll\"><table>\n");
     html.raw("<thead><tr><th scope=\"col\">version</th>");
     for stack in &stacks {
