@@ -58,7 +58,12 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn run(&self, global: &Global, started: Instant) -> Result<Done, Failure> {
-        let surveyed = survey(self.remote, self.observer, self.interrupt)?;
+        let surveyed = match survey(self.remote, self.observer, self.interrupt) {
+            Err(PublishError::TooLong { key, .. }) if key == INDEX_JSON => {
+                return Err(self.too_long(INDEX_JSON));
+            }
+            other => other?,
+        };
         let Surveyed { index, unlisted } = surveyed.ok_or_else(|| PublishError::ReadOnly {
             target: self.remote.target().to_string(),
         })?;
@@ -72,10 +77,7 @@ impl Work<'_> {
         let html = page(&index).render();
         for (key, text) in [(INDEX_HTML, &html), (INDEX_JSON, &json)] {
             if text.len() as u64 > INDEX_LIMIT {
-                let target = self.remote.shown();
-                let message = format!("{target}{key} would have more than {INDEX_LIMIT} bytes");
-                return Err(Failure::new(ExitKind::BuildFailed, message)
-                    .hint("publish to several targets, and index each"));
+                return Err(self.too_long(key));
             }
         }
         for (key, flaw) in &unlisted {
@@ -108,6 +110,14 @@ impl Work<'_> {
         } else {
             Done::Code(ExitKind::Found.code())
         })
+    }
+
+    /// One that no reader would take.
+    fn too_long(&self, key: &str) -> Failure {
+        let target = self.remote.shown();
+        let message = format!("{target}{key} would have more than {INDEX_LIMIT} bytes");
+        Failure::new(ExitKind::BuildFailed, message)
+            .hint("publish to several targets, and index each; nothing was written")
     }
 
     fn write(&self, key: &str, bytes: &[u8]) -> Result<Writing, Failure> {
