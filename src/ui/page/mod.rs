@@ -107,8 +107,8 @@ impl Page {
             html.text(&format!(", the newest of {newest}"));
         }
         html.raw(
-            ". Beside each lie its digest (<code>sha256sum -c</code>) and its record: what it is \
-             made of, and how. <a href=\"index.json\">index.json</a> says the same to \
+            ". Beside each lie its SHA-256 (for <code>sha256sum -c</code>) and its record: what it \
+             is made of, and how. <a href=\"index.json\">index.json</a> says the same to \
              programs.</p>\n<nav>",
         );
         for (kind, name) in formulae {
@@ -208,14 +208,15 @@ fn archive(html: &mut Html, listed: &Listed) {
     html.text(&Bytes(listed.size).to_string());
     html.raw(" · <time datetime=\"").text(&listed.date);
     html.raw("\">").text(day(listed));
-    html.raw("</time></span><span class=\"about\"><code title=\"");
-    html.text(&listed.sha256.to_string()).raw("\">");
-    html.text(&listed.sha256.short()).raw("</code>");
-    for (suffix, name) in listed.sidecars.iter().zip([".sha256", "record"]) {
-        html.raw(" · <a href=\"");
-        html.href(&format!("{}{suffix}", listed.key)).raw("\">");
-        html.raw(name).raw("</a>");
-    }
+    html.raw("</time></span><span class=\"about\"><a href=\"");
+    let [checksum, record] = listed.sidecars;
+    html.href(&format!("{}{checksum}", listed.key));
+    html.raw("\" title=\"SHA-256 ")
+        .text(&listed.sha256.to_string());
+    html.raw("\"><code>").text(&listed.sha256.short());
+    html.raw("</code></a> · <a href=\"");
+    html.href(&format!("{}{record}", listed.key));
+    html.raw("\">record</a>");
     html.raw("</span></div>");
 }
 
