@@ -242,7 +242,7 @@ pub struct Verify {
     pub stack: Option<StackName>,
     /// Only those of these formulae: python, python-3.11.2, 'python-3.9.*'
     pub formulae: Vec<String>,
-    /// What to verify: `s3://BUCKET/PREFIX`, `https://…` or a directory
+    /// What to verify: `s3://BUCKET/PREFIX`, a directory, or `https://…`, by the index.json there
     /// [default: what `S3_BUCKET` or `pybuild.toml` says, else dist]
     #[arg(long, value_name = "TARGET")]
     pub target: Option<String>,
@@ -267,7 +267,8 @@ pub struct Verify {
     /// The digests that were recorded before [default: checksums.lock, if it is there]
     #[arg(long, value_name = "FILE")]
     pub lock: Option<PathBuf>,
-    /// A file with keys that must be there, one a line, or `-` for standard input
+    /// A file with keys that must be there, one a line, or `-` for standard input; on the web,
+    /// instead of the index.json there
     #[arg(long, value_name = "FILE")]
     pub list: Option<PathBuf>,
     /// How many archives to look at at once [default: the processors this process may use]

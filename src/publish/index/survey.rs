@@ -200,42 +200,4 @@ pub fn replace(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_listing_shows_archives_by_any_of_their_objects() {
-        let object = |key: &str| Object {
-            key: key.to_owned(),
-            size: 1,
-            modified: 2,
-        };
-        let listing = [
-            "a/b.tar.gz",
-            "a/b.tar.gz.json",
-            "a/b.tar.gz.sha256",
-            "c.tar.zst.json",
-            "d.tar.xz",
-            "index.html",
-            "index.json",
-            "notes.json",
-            "x.tar.gz.json.sha256",
-        ];
-        let found = candidates(listing.map(object).into());
-        let found: Vec<_> = found
-            .iter()
-            .map(|one| {
-                let tarball = one.tarball.is_some();
-                (&*one.keys.tarball, tarball, one.sha256, one.record)
-            })
-            .collect();
-        assert_eq!(
-            found,
-            [
-                ("a/b.tar.gz", true, true, true),
-                ("c.tar.zst", false, false, true),
-                ("d.tar.xz", true, false, false),
-            ]
-        );
-    }
-}
+mod tests;

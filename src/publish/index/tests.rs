@@ -3,7 +3,7 @@
 use super::*;
 
 /// A record with something in every field that an index takes.
-fn record() -> Record {
+pub(super) fn record() -> Record {
     let digest = |text: &str| Sha256::of(text.as_bytes()).to_string();
     let image = |name: &str| {
         serde_json::json!({

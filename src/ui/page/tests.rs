@@ -49,7 +49,9 @@ fn page() -> Page {
 
 #[test]
 fn the_page_is_one_to_read() {
-    let html = page().render().replace(STYLE, "…");
+    let digest = BASE64_STANDARD.encode(Sha256::of(STYLE.as_bytes()).as_bytes());
+    // How it looks is not a matter of this.
+    let html = page().render().replace(STYLE, "…").replace(&digest, "…");
     insta::assert_snapshot!(html);
 }
 
