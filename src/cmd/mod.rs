@@ -7,6 +7,7 @@ mod doctor;
 mod dry_run;
 mod failure;
 mod gc;
+mod index;
 mod limits;
 mod log;
 mod make;
@@ -53,6 +54,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&global, args, &launcher),
         Command::Verify(args) => verify::run(&global, args),
         Command::Gc(args) => gc::run(&global, args),
+        Command::Index(args) => index::run(&global, args),
         Command::Doctor => doctor::run(&global),
         Command::Log(args) => log::run(&global, args),
     };
