@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::{FormulaRef, StackName};
 
-pub use deploy::{Deploy, DeployRuntimes, Gc, Layout, Publishing, Targets};
+pub use deploy::{Deploy, DeployRuntimes, Gc, Index, Layout, Publishing, Targets};
 
 /// Builds CPython and SQLite for operating-system stacks: sandboxed, reproducibly, without Docker
 /// and without root.
@@ -81,6 +81,8 @@ pub enum Command {
     Run(Run),
     /// Prove that a target holds what it says: every archive there, whole, safe, as recorded
     Verify(Verify),
+    /// List what a target has: index.json for programs, index.html to browse
+    Index(Index),
     /// Give up the uploads to a target that nobody is going to finish
     Gc(Gc),
     /// Tell what this host can do, and what to change where it cannot
@@ -240,7 +242,7 @@ pub struct Verify {
     pub stack: Option<StackName>,
     /// Only those of these formulae: python, python-3.11.2, 'python-3.9.*'
     pub formulae: Vec<String>,
-    /// What to verify: `s3://BUCKET/PREFIX`, `https://…` or a directory
+    /// What to verify: `s3://BUCKET/PREFIX`, a directory, or `https://…`, by the index.json there
     /// [default: what `S3_BUCKET` or `pybuild.toml` says, else dist]
     #[arg(long, value_name = "TARGET")]
     pub target: Option<String>,
@@ -265,7 +267,8 @@ pub struct Verify {
     /// The digests that were recorded before [default: checksums.lock, if it is there]
     #[arg(long, value_name = "FILE")]
     pub lock: Option<PathBuf>,
-    /// A file with keys that must be there, one a line, or `-` for standard input
+    /// A file with keys that must be there, one a line, or `-` for standard input; on the web,
+    /// instead of the index.json there
     #[arg(long, value_name = "FILE")]
     pub list: Option<PathBuf>,
     /// How many archives to look at at once [default: the processors this process may use]

@@ -8,6 +8,7 @@ mod dry_run;
 mod failure;
 mod gc;
 mod handed;
+mod index;
 mod keeper;
 mod limits;
 mod log;
@@ -58,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&global, args, &launcher),
         Command::Verify(args) => verify::run(&global, args),
         Command::Gc(args) => gc::run(&global, args),
+        Command::Index(args) => index::run(&global, args),
         Command::Doctor => doctor::run(&global),
         Command::Log(args) => log::run(&global, args),
     };

@@ -283,6 +283,16 @@ fn tell(
     bytes: u64,
 ) -> Result<(), Failure> {
     let elapsed = session.started.elapsed();
+    let newer = report.newer.len();
+    if newer > 0 {
+        let are = if newer == 1 {
+            "archive is"
+        } else {
+            "archives are"
+        };
+        let note = format!("{newer} {are} newer than the index: run `pybuild index`");
+        session.observer().note(note);
+    }
     let verification = shown(args, target, report, bytes, elapsed);
     if global.json {
         let Report {
@@ -290,6 +300,7 @@ fn tell(
             findings,
             unseen,
             uploads,
+            newer,
             sound: _,
         } = report;
         ui::print_json(&serde_json::json!({
@@ -308,6 +319,7 @@ fn tell(
             "unseen": unseen,
             "checked": checked,
             "uploads_checked": uploads,
+            "newer_than_index": newer,
         }))?;
     } else {
         ui::print(&verification.render(session.ui.palette()))?;
@@ -392,6 +404,7 @@ impl From<VerifyError> for Failure {
         match error {
             VerifyError::Target(error) => of_target(error),
             error @ VerifyError::NoList { .. } => Self::new(ExitKind::Usage, error)
+                .hint("`pybuild index` writes an index.json there, which says it")
                 .hint("--list FILE names the keys that must be there, --lock FILE those recorded"),
             VerifyError::Fs(error) => error.into(),
             VerifyError::Store(error) => error.into(),

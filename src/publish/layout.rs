@@ -1,10 +1,13 @@
 //! The keys that artifacts are published under, and what a key says. Pure.
 
+use serde::{Deserialize, Serialize};
+
 use crate::archive::Codec;
 use crate::model::{Arch, FormulaRef, Kind, StackName};
 
 /// How keys are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Layout {
     /// `debian-12/runtimes/python-3.11.2.tar.gz`, as bob-builder has it.
     #[default]

@@ -7,7 +7,9 @@ mod content;
 mod copy;
 mod directory;
 mod error;
+mod flaw;
 mod found;
+mod index;
 mod layout;
 mod remote;
 mod s3;
@@ -21,7 +23,12 @@ mod wire;
 
 pub use content::{Conditional, Content, Head, Mode, Object, Put, StaleUpload};
 pub use error::PublishError;
+pub use flaw::{Flaw, misplaced};
 pub use found::{Found, are_there, fetch, find};
+pub use index::{
+    Date, Entry, INDEX_HTML, INDEX_JSON, INDEX_LIMIT, Index, IndexError, MadeOf, Surveyed, replace,
+    survey,
+};
 pub use layout::{Keys, Layout, Named, Role, keys, read_key, release};
 pub use remote::{Place, Remote};
 pub use s3::Keeper;

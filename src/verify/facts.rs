@@ -20,6 +20,8 @@ pub struct Facts {
     pub uploads: Option<Vec<(String, i64)>>,
     /// What was asked for by name and is nowhere to be found.
     pub unmatched: Vec<String>,
+    /// What is wrong with `index.json` itself, if it is there.
+    pub index: Option<String>,
 }
 
 /// One archive with what belongs to it.
@@ -43,6 +45,8 @@ pub struct Archive {
     pub record: Seen<Sidecar<Box<Record>>>,
     /// Its digest in `checksums.lock`.
     pub locked: Option<Sha256>,
+    /// What `index.json` says of it, if it names it.
+    pub indexed: Option<Indexed>,
     /// Whether it is to be recorded now, so that it need not be recorded yet.
     pub recording: bool,
     /// What is inside, as software: everything about it that is not as its name says.
@@ -83,6 +87,15 @@ pub struct Head {
     pub sha256: Option<Sha256>,
 }
 
+/// What an index says of a tarball.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Indexed {
+    /// Its size.
+    pub size: u64,
+    /// Its digest.
+    pub sha256: Sha256,
+}
+
 /// A small file beside a tarball.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sidecar<T> {
@@ -117,6 +130,7 @@ impl Archive {
             checksum: Seen::NotLooked,
             record: Seen::NotLooked,
             locked: None,
+            indexed: None,
             recording: false,
             identity: Seen::NotLooked,
             rebuilt: Seen::NotLooked,

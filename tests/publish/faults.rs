@@ -57,6 +57,7 @@ fn what_passes_is_waited_for() {
         refusal(503, "SlowDown"),
         refusal(429, ""),
         refusal(400, "RequestTimeout"),
+        refusal(400, "BadDigest"),
         refusal(200, "InternalError"),
         conflict,
         Fault::Answer(502, Vec::new(), "<html>bad gateway".to_owned()),

@@ -61,6 +61,66 @@ const CASES: &[Case] = &[
         says: "named by what was asked for",
     },
     Case {
+        name: "what the index names is gone",
+        spoil: |dist| {
+            dist.index();
+            for suffix in ["", ".sha256", ".json"] {
+                dist.remove(&format!("{PYTHON}{suffix}"));
+            }
+        },
+        finds: &[(PYTHON, Rule::Present)],
+        says: "it is not there, though named by index.json",
+    },
+    Case {
+        name: "what the index names is another by now",
+        spoil: |dist| {
+            dist.index();
+            dist.forge(PYTHON, &made_of(&[file("other")]));
+        },
+        finds: &[(PYTHON, Rule::Index)],
+        says: "bytes, index.json says ",
+    },
+    Case {
+        name: "the index gives another digest",
+        spoil: |dist| {
+            let index = dist.index().to_json();
+            let digest = dist.record_of(PYTHON).artifact.sha256.to_string();
+            let other = Sha256::of(b"other").to_string();
+            assert!(index.contains(&digest));
+            dist.put("index.json", index.replace(&digest, &other).as_bytes());
+        },
+        finds: &[(PYTHON, Rule::Index)],
+        says: "its SHA-256 is ",
+    },
+    Case {
+        name: "the index is none",
+        spoil: |dist| dist.put("index.json", b"{}"),
+        finds: &[("index.json", Rule::Index)],
+        says: "it is not an index: missing field `schema`",
+    },
+    Case {
+        name: "the index is of a pybuild to come",
+        spoil: |dist| {
+            let index = dist.index().to_json();
+            let index = index.replacen("\"schema\": 1", "\"schema\": 2, \"more\": []", 1);
+            dist.put("index.json", index.as_bytes());
+        },
+        finds: &[("index.json", Rule::Index)],
+        says: "it has schema 2, this pybuild reads 1",
+    },
+    Case {
+        name: "an index lies where none belongs",
+        spoil: |dist| {
+            dist.put("debian-12/index.json", b"{}");
+            dist.put("debian-12/index.html", b"");
+        },
+        finds: &[
+            ("debian-12/index.html", Rule::Recorded),
+            ("debian-12/index.json", Rule::Recorded),
+        ],
+        says: "it belongs to no archive",
+    },
+    Case {
         name: "what was asked for is not there",
         spoil: |dist| {
             let patterns = ["python-3.11.2", "python-3.8.*", "ruby"];
@@ -686,7 +746,7 @@ fn a_file_that_may_not_be_read_is_a_finding_and_not_a_guess() {
 #[test]
 fn harmless_things_are_left_alone() {
     let dist = Dist::sound();
-    dist.put("index.json", b"{}");
+    dist.index();
     dist.put("index.html", b"");
     dist.put("checksums.lock", b"");
     // A dangling link inside, a directory named late, the root named as `tar -C prefix .` does.
@@ -697,7 +757,34 @@ fn harmless_things_are_left_alone() {
         symlink("./lib/gone", "nothing/here"),
     ];
     dist.forge(PYTHON, &made_of(&inside));
+    dist.index();
     assert_eq!(dist.verify().findings, []);
+}
+
+#[test]
+fn what_the_index_does_not_name_yet_is_no_finding_but_told() {
+    let mut dist = Dist::sound();
+    assert_eq!(dist.verify().newer, [""; 0], "there is no index");
+    dist.index();
+    let report = dist.verify();
+    assert_eq!((report.findings, report.newer), (vec![], vec![]));
+    let key = "debian-12/runtimes/python-3.13.5.tar.gz";
+    dist.add(key, "python-3.13.5");
+    // This one will not be named either.
+    let spoilt = "debian-12/runtimes/python-3.13.4.tar.gz";
+    dist.add(spoilt, "python-3.13.4");
+    dist.remove(&format!("{spoilt}.json"));
+    let report = dist.verify();
+    assert_eq!(found(&report), [(spoilt, Rule::Sidecars)]);
+    assert_eq!(report.newer, [key]);
+    dist.what.formulae = vec!["sqlite".parse().expect("a pattern")];
+    let report = dist.verify();
+    assert_eq!((report.findings, report.newer), (vec![], vec![]));
+    assert_eq!(
+        report.checked.len(),
+        1,
+        "the index's others are not asked for"
+    );
 }
 
 #[test]

@@ -9,7 +9,9 @@ use pybuild::archive::{Codec, Pack, pack};
 use pybuild::artifact::checksum::sha256_line;
 use pybuild::artifact::record::{ArtifactRecord, Record};
 use pybuild::model::{Arch, FormulaRef, Kind, Quiet, Sha256};
-use pybuild::publish::{Layout, Remote, Settings, Target, keys};
+use pybuild::publish::{
+    INDEX_JSON, Index, Layout, Remote, Settings, Surveyed, Target, keys, survey,
+};
 use pybuild::sys::interrupt::Interrupt;
 use pybuild::verify::{Depth, Lock, Options, Report, Rule, Selection, Tools, VerifyError, verify};
 
@@ -57,18 +59,7 @@ impl Dist {
             let reference: FormulaRef = reference.parse().expect("a reference");
             let stack = "debian-12".parse().expect("a stack");
             let key = keys(layout, &stack, kind, &reference, Arch::Amd64, codec, None).tarball;
-            let tarball = tarball(codec);
-            let described = ArtifactRecord {
-                file: key.rsplit('/').next().expect("a name").to_owned(),
-                sha256: Sha256::of(&tarball.bytes),
-                size: tarball.bytes.len() as u64,
-                unpacked_size: tarball.unpacked,
-                entries: tarball.entries,
-            };
-            let build_id = Sha256::of(key.as_bytes());
-            let record = record(&reference, kind, build_id, described);
-            this.put(&key, &tarball.bytes);
-            this.put_sidecars(&key, &record);
+            this.publish(&key, kind, &reference, &tarball(codec));
             key
         };
         let made = [
@@ -134,6 +125,36 @@ impl Dist {
         record.artifact.size = tarball.bytes.len() as u64;
         record.artifact.entries = tarball.entries;
         record.artifact.unpacked_size = tarball.unpacked;
+        self.put_sidecars(key, &record);
+    }
+
+    /// Writes its index, as `pybuild index` does.
+    pub(crate) fn index(&self) -> Index {
+        let target = Target::Directory(self.path().to_owned());
+        let remote = Remote::open(&target, &Settings::default()).expect("nothing is done yet");
+        let interrupt = Interrupt::manual().expect("an eventfd");
+        let surveyed = survey(&remote, &Quiet, &interrupt).expect("a directory can be read");
+        let Surveyed { index, .. } = surveyed.expect("a directory can be listed");
+        self.put(INDEX_JSON, index.to_json().as_bytes());
+        index
+    }
+
+    /// Puts one more archive there.
+    pub(crate) fn add(&self, key: &str, reference: &str) {
+        let reference = reference.parse().expect("a reference");
+        self.publish(key, Kind::Runtime, &reference, &tarball(Codec::Gzip));
+    }
+
+    fn publish(&self, key: &str, kind: Kind, reference: &FormulaRef, tarball: &Tarball) {
+        let artifact = ArtifactRecord {
+            file: key.rsplit('/').next().expect("a name").to_owned(),
+            sha256: Sha256::of(&tarball.bytes),
+            size: tarball.bytes.len() as u64,
+            unpacked_size: tarball.unpacked,
+            entries: tarball.entries,
+        };
+        let record = record(reference, kind, Sha256::of(key.as_bytes()), artifact);
+        self.put(key, &tarball.bytes);
         self.put_sidecars(key, &record);
     }
 

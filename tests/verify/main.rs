@@ -5,6 +5,7 @@ mod damage;
 mod identity;
 #[path = "../support/image.rs"]
 mod image;
+mod index;
 mod kit;
 mod program;
 #[path = "../support/record.rs"]

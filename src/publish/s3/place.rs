@@ -8,11 +8,11 @@ use super::refusal::No;
 use super::request::{Ask, Failure};
 use super::xml::ListBucketResult;
 use super::{Known, S3};
+use crate::model::encode_path;
 use crate::publish::content::{Conditional, Content, Head, Mode, Object, Put, StaleUpload};
 use crate::publish::error::PublishError;
 use crate::publish::remote::{HIDDEN, Place, hidden_name, is_hidden};
 use crate::publish::stream::Stream;
-use crate::publish::web::encode;
 use crate::publish::wire::Meter;
 use crate::sys::interrupt::Interrupt;
 
@@ -219,7 +219,7 @@ impl S3 {
         create: bool,
         interrupt: &Interrupt,
     ) -> Result<bool, PublishError> {
-        let source = format!("/{}/{}", from.bucket, encode(&from.full(key)));
+        let source = format!("/{}/{}", from.bucket, encode_path(&from.full(key)));
         let mut ask = Ask::new(Method::PUT, Some(self.full(key)));
         ask = self.described(ask, key);
         ask = ask.header("x-amz-copy-source", &source);

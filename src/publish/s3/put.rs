@@ -14,6 +14,7 @@ use super::{Known, S3, to_base64};
 use crate::model::{Hasher, Sha256};
 use crate::publish::content::{Conditional, Content, Mode, Put};
 use crate::publish::error::PublishError;
+use crate::publish::index::{INDEX_HTML, INDEX_JSON};
 use crate::publish::remote::Place as _;
 use crate::publish::wire::Meter;
 use crate::sys::fs::FsError;
@@ -148,6 +149,10 @@ impl S3 {
     /// What an object is and how it is to be kept.
     pub(super) fn described(&self, ask: Ask, key: &str) -> Ask {
         let mut ask = ask.header("content-type", content_type(key));
+        if [INDEX_JSON, INDEX_HTML].contains(&key) {
+            // The only objects that change: whoever keeps a copy asks whether it still is the one.
+            ask = ask.header("cache-control", "no-cache");
+        }
         let settings = [
             ("x-amz-storage-class", &self.settings.storage_class),
             ("x-amz-server-side-encryption", &self.settings.encryption),

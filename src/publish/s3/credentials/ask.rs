@@ -10,11 +10,12 @@ use reqwest::{Method, Request, Url};
 use serde::Deserialize;
 
 use super::{LIMIT, until, wrong};
+use crate::model::encode_path;
 use crate::net;
 use crate::publish::Secret;
 use crate::publish::error::PublishError;
 use crate::publish::s3::xml;
-use crate::publish::web::{asked, encode};
+use crate::publish::web::asked;
 use crate::publish::wire::{Fault, Meter, Tries, Wire};
 use crate::sys::interrupt::Interrupt;
 
@@ -116,7 +117,8 @@ pub(super) fn web_identity(
         ("RoleSessionName", session.unwrap_or("pybuild")),
         ("WebIdentityToken", token.reveal()),
     ];
-    let form = form.map(|(name, value)| format!("{name}={}", encode(value).replace('/', "%2F")));
+    let form =
+        form.map(|(name, value)| format!("{name}={}", encode_path(value).replace('/', "%2F")));
     let form = Bytes::from(form.join("&"));
     let make = || {
         let mut request = Request::new(Method::POST, url.clone());
