@@ -9,7 +9,9 @@ use pybuild::publish::{Mode, PublishError, Put, Remote};
 
 use crate::kit::{bytes, get, interrupt, list, put, put_file};
 use crate::s3::LARGE;
-use crate::server::{AWS, Fault, RETRY_AFTER_MAX, SECRET, Seen, Server, refusal, remote, root};
+use crate::server::{
+    AWS, Fault, RETRY_AFTER_MAX, SECRET, Seen, Server, Store, refusal, remote, root,
+};
 
 /// A server whose requests that match fail so, the first `times`.
 fn failing(
@@ -302,8 +304,10 @@ fn each_refusal_is_told_apart() {
         let server = failing(root.path(), usize::MAX, |_| true, fault);
         let remote = remote(&server.url(), &[]);
         let interrupt = interrupt();
+        let listed = remote.list("", &interrupt).expect_err("list");
+        assert_eq!(server.seen().len(), 1, "it is asked again: {listed}");
         for error in [
-            remote.list("", &interrupt).expect_err("list"),
+            listed,
             remote.head("k", &interrupt).expect_err("head"),
             remote
                 .check_writable(&interrupt)
@@ -369,6 +373,37 @@ fn two_at_once_end_with_one_whole_object() {
             1 + usize::from(same)
         );
         assert_eq!(server.uploads(), [], "{results:?}");
+    }
+}
+
+#[test]
+fn what_somebody_puts_over_ours_is_read_back() {
+    for size in [1000, LARGE] {
+        let root = root();
+        let looks = AtomicUsize::new(0);
+        let store = Store {
+            conditions: false,
+            ..AWS
+        };
+        let server = Server::faulty(root.path(), store, move |_, seen| {
+            // Nothing was there, ours is there; now theirs is, which no condition prevents.
+            if seen.is("HEAD", "/p/k") && looks.fetch_add(1, Ordering::SeqCst) == 1 {
+                let theirs = "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=".to_owned();
+                let headers = vec![
+                    ("content-length", size.to_string()),
+                    ("x-amz-checksum-sha256", theirs),
+                ];
+                return Fault::Answer(200, headers, String::new());
+            }
+            Fault::None
+        });
+        let remote = ready(&server);
+        let error = put_file(&remote, "k", &bytes(8, size), Mode::Create).expect_err("theirs");
+        assert!(
+            matches!(error, PublishError::Exists { .. }),
+            "{}",
+            told(&error)
+        );
     }
 }
 

@@ -126,11 +126,18 @@ fn large_files_go_in_parts() {
         assert_eq!(told.load(Ordering::SeqCst), content.len() as u64);
         assert_eq!(get(&remote, "k").expect("read").as_ref(), Some(&content));
         assert_eq!(server.uploads(), []);
+        let reads = server.count("GET", "/p/k");
         let again = remote.put("k", whole, Mode::Create, &progress, &interrupt());
         assert_eq!(again.expect("the same"), Put::AlreadySame);
+        let read = server.count("GET", "/p/k") - reads;
+        assert_eq!(read, 0, "the parts' digests tell");
         let other = bytes(3, LARGE + 5);
         let error = put_file(&remote, "k", &other, Mode::Create).expect_err("something else");
         assert!(matches!(error, PublishError::Exists { .. }), "{error}");
+        let reads = server.count("GET", "/p/k");
+        let error = put_file(&remote, "k", &other[1..], Mode::Create).expect_err("something else");
+        assert!(matches!(error, PublishError::Exists { .. }), "{error}");
+        assert_eq!(server.count("GET", "/p/k"), reads, "the size tells");
     }
 }
 
