@@ -233,6 +233,47 @@ fn a_lost_or_failed_completion_is_found_out() {
 }
 
 #[test]
+fn a_completion_that_is_never_answered_is_found_out_too() {
+    let root = root();
+    let asked = AtomicUsize::new(0);
+    let server = Server::faulty(root.path(), AWS, move |_, seen| {
+        if !seen.is("POST", "uploadId") {
+            return Fault::None;
+        }
+        match asked.fetch_add(1, Ordering::SeqCst) {
+            0 => Fault::Lost,
+            _ => Fault::Reset,
+        }
+    });
+    let remote = ready(&server);
+    let content = bytes(5, LARGE);
+    let done = put_file(&remote, "k", &content, Mode::Create).expect("it is there");
+    assert_eq!(done, Put::Written);
+    assert_eq!(get(&remote, "k").expect("read"), Some(content));
+}
+
+#[test]
+fn an_upload_that_gives_way_to_other_bytes_is_no_success() {
+    let root = root();
+    let path = root.path().join("bucket/p/k");
+    let theirs = path.clone();
+    let server = Server::faulty(root.path(), AWS, move |_, seen| {
+        if !seen.is("PUT", "partNumber") {
+            return Fault::None;
+        }
+        if !theirs.exists() {
+            fs::create_dir_all(theirs.parent().expect("a parent")).expect("mkdir");
+            fs::write(&theirs, bytes(9, LARGE)).expect("write");
+        }
+        refusal(404, "NoSuchUpload")
+    });
+    let remote = ready(&server);
+    let error = put_file(&remote, "k", &bytes(5, LARGE), Mode::Create);
+    assert!(error.is_err(), "{error:?}");
+    assert_eq!(fs::read(&path).expect("there"), bytes(9, LARGE));
+}
+
+#[test]
 fn an_upload_that_somebody_takes_away_begins_anew() {
     let root = root();
     let gone = refusal(404, "NoSuchUpload");

@@ -139,6 +139,23 @@ fn another_files_upload_is_not_gone_on_with_and_goes() {
     assert_eq!(server.uploads(), []);
 }
 
+#[test]
+fn uploads_of_other_keys_are_left_alone() {
+    let root = root();
+    let server = Server::start(root.path(), AWS);
+    let remote = remote(&server.url(), &[]);
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("file");
+    let content = bytes(4, LARGE);
+    fs::write(&path, &content).expect("write");
+    killed_put(&server.url(), &path, FIFTH);
+    // The other's key begins with this one, and the bytes are the same.
+    put_file(&remote, "a", &content, Mode::Create).expect("put");
+    assert_eq!(get(&remote, "a").expect("read"), Some(content));
+    let left = server.uploads();
+    assert!(left.len() == 1 && left[0].0 == "p/a/k", "{left:?}");
+}
+
 /// Two builds of one thing may begin alike.
 #[test]
 fn parts_of_another_file_that_begins_alike_are_not_taken() {
