@@ -66,7 +66,11 @@ fn a_store_that_ignores_conditions_is_recognised_and_read_back() {
     let remote = remote(&server.url(), &[]);
     let writable = remote.check_writable(&interrupt()).expect("writable");
     assert_eq!(writable, Conditional::Ignored);
-    assert_eq!(list(&remote, ""), [""; 0], "trying leaves nothing");
+    assert_eq!(
+        files(&root.path().join("bucket/p")),
+        [""; 0],
+        "trying leaves nothing"
+    );
     assert_eq!(
         put(&remote, "k", b"one", Mode::Create).expect("put"),
         Put::Written
@@ -248,11 +252,32 @@ fn copies_are_byte_identical_by_any_way() {
             Some(&b"{}"[..])
         );
     }
-    let copied = server.seen();
-    let copied = copied
+    let seen = server.seen();
+    let copied = seen
         .iter()
         .filter(|seen| seen.headers.contains_key("x-amz-copy-source"));
-    assert!(copied.count() >= 2, "the store itself copies where it can");
+    let create: Vec<bool> = copied
+        .map(|seen| seen.headers.contains_key("if-none-match"))
+        .collect();
+    assert_eq!(
+        create,
+        [true, true, false],
+        "the store itself copies where it can"
+    );
+    // Whoever may write to one need not be allowed to read the other.
+    let mut other = vec![("S3_BUCKET", "other")];
+    other.push(("AWS_SESSION_TOKEN", "another"));
+    let stranger = remote(&server.url(), &other);
+    let head = staging.head("k", &interrupt()).expect("no error");
+    let head = head.expect("it is there");
+    stranger
+        .copy_from(&staging, "k", &head, Mode::Overwrite, &interrupt())
+        .expect("copied");
+    let copies = server.seen();
+    let copies = copies
+        .iter()
+        .filter(|seen| seen.headers.contains_key("x-amz-copy-source"));
+    assert_eq!(copies.count(), create.len());
 }
 
 #[test]
