@@ -3,9 +3,10 @@
 use std::fs::{self, File};
 
 use pybuild::model::Sha256;
-use pybuild::publish::{Conditional, Content, Mode, PublishError, Put, Remote};
+use pybuild::publish::{Conditional, Content, Mode, PublishError, Put, Remote, are_there};
 
 use crate::kit::{bytes, directory, get, interrupt, list, put, put_file};
+use crate::s3::three_artifacts;
 use crate::server::{AWS, Server, remote, root};
 
 /// Calls `test` with each kind of target, which is empty.
@@ -143,5 +144,22 @@ fn a_file_that_is_not_what_it_was_is_not_put() {
         let error = remote.put("k", content, Mode::Create, &|_| {}, &interrupt());
         assert!(matches!(error, Err(PublishError::Corrupted { .. })));
         assert_eq!(list(remote, ""), [""; 0]);
+    });
+}
+
+#[test]
+fn an_artifact_is_there_if_all_of_it_is() {
+    everywhere(|remote| {
+        let all = three_artifacts();
+        for (keys, missing) in all.iter().zip([None, Some(0), Some(2)]) {
+            let three = [&keys.record, &keys.sha256, &keys.tarball];
+            for (n, key) in three.iter().enumerate() {
+                if missing != Some(n) {
+                    put(remote, key, b"x", Mode::Create).expect("put");
+                }
+            }
+        }
+        let there = are_there(remote, &all, &interrupt()).expect("listed");
+        assert_eq!(there, [true, false, false]);
     });
 }

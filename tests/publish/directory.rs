@@ -5,7 +5,7 @@ use std::fs::{self};
 use pybuild::archive::Codec;
 use pybuild::artifact::checksum::parse_sha256_line;
 use pybuild::artifact::record::Record;
-use pybuild::model::{Arch, Kind, Quiet};
+use pybuild::model::{Arch, Kind, Quiet, Sha256};
 use pybuild::publish::{Layout, Mode, PublishError, Put, keys, publish, read_key};
 use pybuild::store::Store;
 
@@ -103,6 +103,14 @@ fn other_words_for_the_same_tarball_stay_and_another_tarball_is_an_error() {
     assert_eq!(again.record, Put::AlreadySame);
     let found = get(&remote, &keys.record).expect("read");
     assert_eq!(found.as_deref(), Some(theirs.as_bytes()));
+    // What speaks of another tarball is no other words.
+    let line = format!("{}  {}\n", Sha256::of(b"another"), keys.file_name());
+    put(&remote, &keys.sha256, line.as_bytes(), Mode::Overwrite).expect("put");
+    let error = publish(&remote, &keys, &first, false, &Quiet, &interrupt());
+    assert!(
+        matches!(error, Err(PublishError::Exists { .. })),
+        "{error:?}"
+    );
     let second = artifact(&store, b"another");
     let error = publish(&remote, &keys, &second, false, &Quiet, &interrupt());
     assert!(

@@ -435,3 +435,48 @@ fn a_slow_store_is_waited_for_as_long_as_something_comes() {
     assert_eq!(server.count("GET", "/p/k"), asked + 1);
     put_file(&remote, "large", &bytes(1, LARGE), Mode::Create).expect("put");
 }
+
+#[test]
+fn a_store_that_does_not_know_conditions_is_asked_without() {
+    let knows_none = |_: usize, seen: &Seen| {
+        if seen.headers.contains_key("if-none-match") {
+            refusal(501, "NotImplemented")
+        } else {
+            Fault::None
+        }
+    };
+    for tried in [true, false] {
+        let root = root();
+        let server = Server::faulty(root.path(), AWS, knows_none);
+        let remote = remote(&server.url(), &[]);
+        if tried {
+            let writable = remote.check_writable(&interrupt()).expect("writable");
+            assert_eq!(writable, Conditional::Ignored);
+        }
+        let large = bytes(1, LARGE);
+        put_file(&remote, "large", &large, Mode::Create).expect("put");
+        put(&remote, "small", b"x", Mode::Create).expect("put");
+        assert_eq!(get(&remote, "large").expect("read"), Some(large));
+        let error = put(&remote, "small", b"y", Mode::Create).expect_err("something else");
+        assert!(matches!(error, PublishError::Exists { .. }), "{error}");
+        assert_eq!(server.uploads(), []);
+    }
+}
+
+#[test]
+fn whoever_may_not_look_may_put_all_the_same() {
+    let root = root();
+    let server = Server::faulty(root.path(), AWS, |_, seen| {
+        if seen.is("HEAD", "/p/k") || seen.is("GET", "/p/k") {
+            refusal(403, "AccessDenied")
+        } else {
+            Fault::None
+        }
+    });
+    let remote = remote(&server.url(), &[]);
+    remote.check_writable(&interrupt()).expect("writable");
+    let done = put(&remote, "k", b"x", Mode::Create).expect("the condition tells");
+    assert_eq!(done, Put::Written);
+    let error = put(&remote, "k", b"x", Mode::Create).expect_err("nobody can tell what is there");
+    assert!(matches!(error, PublishError::Denied { .. }), "{error:?}");
+}

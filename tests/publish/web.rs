@@ -114,3 +114,20 @@ fn which_artifacts_are_there_is_asked_key_by_key() {
     assert_eq!(there, [true, false, false]);
     assert!(server.seen().iter().all(|seen| seen.method == "HEAD"));
 }
+
+#[test]
+fn what_goes_on_elsewhere_than_asked_is_not_taken() {
+    let root = root();
+    let content = bytes(2, 1_000_000);
+    std::fs::create_dir_all(root.path().join("bucket/p")).expect("mkdir");
+    std::fs::write(root.path().join("bucket/p/k"), &content).expect("write");
+    let server = Server::faulty(root.path(), PUBLIC, |n, _| {
+        if n == 0 {
+            return Fault::Truncated(500_000);
+        }
+        let range = ("content-range", "bytes 7-8/1000000".to_owned());
+        Fault::Answer(206, vec![range], "xy".to_owned())
+    });
+    let error = get(&remote(&server), "k").expect_err("something else comes");
+    assert!(matches!(error, PublishError::Changed { .. }), "{error:?}");
+}
