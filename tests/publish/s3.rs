@@ -273,11 +273,11 @@ fn copies_are_byte_identical_by_any_way() {
     stranger
         .copy_from(&staging, "k", &head, Mode::Overwrite, &interrupt())
         .expect("copied");
-    let copies = server.seen();
-    let copies = copies
+    let all = server.seen();
+    let all = all
         .iter()
         .filter(|seen| seen.headers.contains_key("x-amz-copy-source"));
-    assert_eq!(copies.count(), create.len());
+    assert_eq!(all.count(), create.len());
 }
 
 #[test]
