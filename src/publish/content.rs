@@ -85,6 +85,22 @@ pub struct Head {
     pub size: u64,
     /// Its digest, where the store itself has computed it over the whole object.
     pub sha256: Option<Sha256>,
+    /// The digest over the digests of its parts, and how many there are, where the store keeps
+    /// that instead.
+    pub parts: Option<(Sha256, u64)>,
+    /// What names these very bytes at a store that can be asked for them alone.
+    pub etag: Option<String>,
+}
+
+impl Head {
+    /// Whether it has this digest, if that can be told without reading it.
+    pub fn has(&self, digest: &Sha256) -> Option<bool> {
+        match (self.sha256, self.parts) {
+            (Some(found), _) => Some(found == *digest),
+            (None, Some((found, 1))) => Some(found == Sha256::of(digest.as_bytes())),
+            (None, _) => None,
+        }
+    }
 }
 
 /// An upload that was begun and neither finished nor given up.

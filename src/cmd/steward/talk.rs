@@ -21,6 +21,8 @@ use crate::sys::socket;
 /// What a steward does for its worker.
 pub(super) struct Duties<'a> {
     pub(super) output: Option<&'a Direct>,
+    /// What is only read.
+    pub(super) source: Option<&'a Remote>,
     pub(super) target: Option<&'a Remote>,
     /// What the worker's settings are resolved from.
     pub(super) inputs: Option<&'a Inputs>,
@@ -37,6 +39,8 @@ pub(super) enum Wish {
     Inputs,
     /// Do this with the target.
     Target(Errand),
+    /// Do this, which only reads, with what is copied from.
+    Source(Errand),
 }
 
 /// What the steward answers.
@@ -166,11 +170,18 @@ fn grant(
     };
     let Duties {
         output,
+        source,
         target,
         inputs,
     } = *duties;
     if let (Wish::Inputs, Some(inputs)) = (&wish, inputs) {
         return (Reply::Inputs(Box::new(inputs.into())), None);
+    }
+    if let (Wish::Source(errand), None, Some(remote)) = (&wish, &content, source)
+        && errand.only_reads()
+    {
+        let (answer, opened) = errand::run(errand.clone(), None, remote, interrupt);
+        return (Reply::Target(answer), opened);
     }
     let done = match (wish, content, output, target) {
         (Wish::Put(path), Some(content), Some(output), _) => {
@@ -242,7 +253,17 @@ impl ToSteward {
 
     /// The target that the steward keeps.
     pub(crate) fn remote(self: &Arc<Self>, target: &Target) -> Remote {
-        Remote::through(target, Box::new(Errands::new(Arc::clone(self), target)))
+        self.through(target, Wish::Target)
+    }
+
+    /// The directory that the steward reads for us.
+    pub(crate) fn source(self: &Arc<Self>, target: &Target) -> Remote {
+        self.through(target, Wish::Source)
+    }
+
+    fn through(self: &Arc<Self>, target: &Target, wish: fn(Errand) -> Wish) -> Remote {
+        let errands = Errands::new(Arc::clone(self), target, wish);
+        Remote::through(target, Box::new(errands))
     }
 }
 
@@ -273,6 +294,7 @@ mod tests {
                 let interrupt = Interrupt::manual().expect("an eventfd");
                 let duties = Duties {
                     output: Some(&output),
+                    source: None,
                     target: None,
                     inputs: None,
                 };
