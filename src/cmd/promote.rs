@@ -156,6 +156,9 @@ impl Copying<'_> {
         at_once: usize,
         promoted: &mut [Promoted],
     ) -> Vec<Failure> {
+        if sound.is_empty() {
+            return Vec::new();
+        }
         let bytes = sound.iter().map(|(_, verified)| verified.head.size).sum();
         let title = format!("copying to {}", self.to.target());
         let observer = self.session.observer();

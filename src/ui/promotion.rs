@@ -225,7 +225,28 @@ mod tests {
 
     #[test]
     fn it_says_what_became_of_each_and_why() {
-        insta::assert_snapshot!(promotion(false).render(Palette::default()), @"");
+        insta::assert_snapshot!(promotion(false).render(Palette::default()), @r"
+        debian-12/runtimes/python-3.11.1.tar.gz   26.4 MB  published
+        debian-12/runtimes/python-3.11.2.tar.gz   26.4 MB  already there
+        debian-12/runtimes/python-3.11.12.tar.gz  26.4 MB  refused
+        debian-12/runtimes/python-3.11.3.tar.gz   26.4 MB  not sound
+        debian-12/runtimes/python-3.11.4.tar.gz            failed
+
+        debian-12/runtimes/python-3.11.12.tar.gz: refused
+          the record there is another
+
+        debian-12/runtimes/python-3.11.3.tar.gz: not sound
+          whole: it is cut short
+          size: x
+
+        debian-12/runtimes/python-3.11.4.tar.gz: failed
+          GET failed
+
+        notes.txt: it belongs to no archive
+
+        1 published, 1 already there, 1 refused, 1 not sound, 1 failed, from s3://staging/ to s3://production/, after 1 min 15 s
+        hint: --overwrite replaces what is refused
+        ");
     }
 
     #[test]
@@ -252,6 +273,6 @@ mod tests {
         let mut promotion = promotion(false);
         promotion.archives.truncate(1);
         let json = serde_json::to_string(&promotion).expect("it serialises");
-        insta::assert_snapshot!(json, @"");
+        insta::assert_snapshot!(json, @r#"{"from":"s3://staging/","to":"s3://production/","dry_run":false,"archives":[{"key":"debian-12/runtimes/python-3.11.1.tar.gz","size":26437858,"sha256":null,"outcome":"published","by_store":true,"why":[]}],"elsewhere":[["notes.txt","it belongs to no archive"]],"seconds":75.5}"#);
     }
 }

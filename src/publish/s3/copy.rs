@@ -114,9 +114,11 @@ impl S3 {
         };
         match sent {
             Ok(Sent::Done) => Ok(Some(Put::Written)),
+            // What is there was not to matter, so it was the original that was refused.
+            Ok(Sent::Refused { .. }) if mode == Mode::Overwrite => Err(from.changed(key)),
             Ok(Sent::Refused { tries }) => {
                 let Some(head) = self.known(key, interrupt)? else {
-                    // Nothing is there, so it was the original that was refused.
+                    // The same where nothing is there.
                     return Err(from.changed(key));
                 };
                 self.same(what, &head, interrupt)?;
