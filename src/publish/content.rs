@@ -113,3 +113,31 @@ pub struct StaleUpload {
     /// When it was begun, in seconds since the epoch.
     pub started: i64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_target_says_of_a_digest_is_understood() {
+        let (ours, other) = (Sha256::of(b"ours"), Sha256::of(b"other"));
+        let alone = |digest: &Sha256| Sha256::of(digest.as_bytes());
+        for (sha256, parts, expected) in [
+            (None, None, None),
+            (Some(ours), None, Some(true)),
+            (Some(other), None, Some(false)),
+            (None, Some((alone(&ours), 1)), Some(true)),
+            (None, Some((alone(&other), 1)), Some(false)),
+            // How they were cut is not known.
+            (None, Some((alone(&ours), 2)), None),
+        ] {
+            let head = Head {
+                size: 4,
+                sha256,
+                parts,
+                etag: None,
+            };
+            assert_eq!(head.has(&ours), expected, "{head:?}");
+        }
+    }
+}

@@ -316,4 +316,41 @@ mod tests {
         drop(worker);
         steward.join().expect("the steward ends with its worker");
     }
+
+    #[test]
+    fn what_is_copied_from_is_read_and_stays_as_it_is() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        fs::write(dir.path().join("a"), "bytes").expect("written");
+        let target = Target::Directory(dir.path().to_owned());
+        let remote = Remote::open(&target, &crate::publish::Settings::default());
+        let remote = remote.expect("nothing is done yet");
+        let (ours, theirs) = socket::pair().expect("a pair");
+        let steward = std::thread::spawn(move || {
+            let interrupt = Interrupt::manual().expect("an eventfd");
+            let duties = Duties {
+                output: None,
+                source: Some(&remote),
+                target: None,
+                inputs: None,
+            };
+            serve(&ours, &duties, &interrupt, Pid::this());
+        });
+        let worker = Arc::new(ToSteward::new(theirs));
+        let interrupt = Interrupt::manual().expect("an eventfd");
+        let source = worker.source(&target);
+        let read = source.read_small("a", 9, &interrupt).expect("read");
+        assert_eq!(read.as_deref(), Some(&b"bytes"[..]));
+        assert!(source.read_small("../a", 9, &interrupt).is_err());
+        assert!(source.remove("a", &interrupt).is_err());
+        assert!(source.check_writable(&interrupt).is_err());
+        let content = crate::publish::Content::Bytes(b"b");
+        let mode = crate::publish::Mode::Overwrite;
+        assert!(source.put("b", content, mode, &|_| {}, &interrupt).is_err());
+        // Nor is it a target to write to.
+        let other = worker.remote(&target);
+        assert!(other.remove("a", &interrupt).is_err());
+        assert_eq!(fs::read_dir(dir.path()).expect("there").count(), 1);
+        drop((worker, source, other));
+        steward.join().expect("the steward ends with its worker");
+    }
 }
