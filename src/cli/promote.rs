@@ -13,8 +13,8 @@ use crate::model::StackName;
 #[allow(clippy::struct_excessive_bools)] // a flag is a bool
 #[allow(clippy::doc_markdown)] // these comments are what --help prints
 pub struct Promote {
-    /// Where archives are verified and copied from: s3://BUCKET/PREFIX, a directory, or https://…
-    /// to which UPSTREAM_S3_REGION, UPSTREAM_AWS_PROFILE and their like apply
+    /// Where archives are verified and copied from: s3://BUCKET/PREFIX, a directory, or https://…;
+    /// UPSTREAM_AWS_PROFILE, UPSTREAM_S3_REGION and their like are for it alone
     pub from: String,
     /// Where they are copied to: s3://BUCKET/PREFIX or a directory
     pub to: String,
