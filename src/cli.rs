@@ -1,6 +1,7 @@
 //! The command line, as clap reads it. Definitions only: what the commands do is in `cmd`.
 
 mod deploy;
+mod promote;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::model::{FormulaRef, StackName};
 
 pub use deploy::{Deploy, DeployRuntimes, Gc, Index, Layout, Publishing, Targets};
+pub use promote::Promote;
 
 /// Builds CPython and SQLite for operating-system stacks: sandboxed, reproducibly, without Docker
 /// and without root.
@@ -83,6 +85,8 @@ pub enum Command {
     Verify(Verify),
     /// List what a target has: index.json for programs, index.html to browse
     Index(Index),
+    /// Verify what a target has, and copy what is sound to another
+    Promote(Promote),
     /// Give up the uploads to a target that nobody is going to finish
     Gc(Gc),
     /// Tell what this host can do, and what to change where it cannot

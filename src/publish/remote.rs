@@ -1,12 +1,13 @@
 //! One open target: what is there, read and put, the same way for every kind of target.
 
+use std::fs::File;
 use std::io::Read;
 
 use super::content::{Conditional, Content, Head, Mode, Object, Put, StaleUpload};
 use super::directory::Directory;
 use super::error::PublishError;
 use super::s3::S3;
-use super::settings::Settings;
+use super::settings::{S3Settings, Settings};
 use super::target::{Target, check_key};
 use super::web::Web;
 use crate::sys::interrupt::Interrupt;
@@ -38,8 +39,13 @@ pub trait Place {
     fn read<'a>(
         &'a self,
         key: &str,
+        etag: Option<&str>,
         interrupt: &'a Interrupt,
     ) -> Result<Option<Box<dyn Read + Send + 'a>>, PublishError>;
+    /// The object as a file of this host, where it is one.
+    fn file(&self, _key: &str) -> Result<Option<File>, PublishError> {
+        Ok(None)
+    }
     fn put(
         &self,
         key: &str,
@@ -60,20 +66,29 @@ pub trait Place {
 impl Remote {
     /// Opens a target. Connects to nothing yet.
     pub fn open(target: &Target, settings: &Settings) -> Result<Self, PublishError> {
+        Ok(Self::open_as(target, settings, settings.s3(target)))
+    }
+
+    /// Opens the upstream target, if there is one. Connects to nothing yet.
+    pub fn open_upstream(settings: &Settings) -> Option<Self> {
+        let open = |target| Self::open_as(target, settings, settings.upstream_s3());
+        settings.upstream().map(open)
+    }
+
+    fn open_as(target: &Target, settings: &Settings, s3: S3Settings) -> Self {
         let shown = shown(target);
         let kind = match target {
             Target::Directory(path) => Kind::Directory(Directory::new(path, &shown)),
             Target::S3 { bucket, prefix } => {
-                let s3 = settings.s3(target);
                 Kind::S3(Box::new(S3::new(bucket, prefix, s3, settings.patience())))
             }
             Target::Web(url) => Kind::Web(Box::new(Web::new(url, settings.patience()))),
         };
-        Ok(Self {
+        Self {
             target: target.clone(),
             shown,
             kind,
-        })
+        }
     }
 
     /// A target that somebody else opens: a process with the rights to it.
@@ -163,7 +178,25 @@ impl Remote {
         interrupt: &'a Interrupt,
     ) -> Result<Option<Box<dyn Read + Send + 'a>>, PublishError> {
         check(key)?;
-        self.place().read(key, interrupt)
+        self.place().read(key, None, interrupt)
+    }
+
+    /// The same, of the very object that `head` was said of: of another it is an error. A target
+    /// that does not name its objects' bytes gives whatever is there.
+    pub fn read_as<'a>(
+        &'a self,
+        key: &str,
+        head: &Head,
+        interrupt: &'a Interrupt,
+    ) -> Result<Option<Box<dyn Read + Send + 'a>>, PublishError> {
+        check(key)?;
+        self.place().read(key, head.etag.as_deref(), interrupt)
+    }
+
+    /// The object as a file of this host, where it is one.
+    pub(super) fn file(&self, key: &str) -> Result<Option<File>, PublishError> {
+        check(key)?;
+        self.place().file(key)
     }
 
     /// What a reader of this remote failed with.

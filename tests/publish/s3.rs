@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use pybuild::model::Sha256;
 use pybuild::publish::{Conditional, Content, Mode, PublishError, Put, Remote, Target};
 
-use crate::kit::{bytes, get, interrupt, list, put, put_file};
+use crate::kit::{bytes, copy, get, interrupt, list, put, put_file};
 use crate::server::{AWS, Seen, Server, Store, remote, root};
 
 pub(crate) const LARGE: usize = 40 << 20;
@@ -212,9 +212,9 @@ fn copies_are_byte_identical_by_any_way() {
                 .head(key, &interrupt())
                 .expect("no error")
                 .expect("it is there");
-            let copy = |mode| to.copy_from(&staging, key, &head, mode, &interrupt());
-            assert_eq!(copy(Mode::Create).expect("copied"), Put::Written);
-            assert_eq!(copy(Mode::Create).expect("the same"), Put::AlreadySame);
+            let copy = |mode| copy(to, &staging, key, &head, mode);
+            assert_eq!(copy(Mode::Create).expect("copied").0, Put::Written);
+            assert_eq!(copy(Mode::Create).expect("the same").0, Put::AlreadySame);
             assert_eq!(
                 get(to, key).expect("read"),
                 get(&staging, key).expect("read")
@@ -225,13 +225,12 @@ fn copies_are_byte_identical_by_any_way() {
             .head("k.json", &interrupt())
             .expect("no error")
             .expect("it is there");
-        let error = to.copy_from(&staging, "k.json", &head, Mode::Create, &interrupt());
+        let error = copy(to, &staging, "k.json", &head, Mode::Create);
         assert!(
             matches!(error, Err(PublishError::Exists { .. })),
             "{error:?}"
         );
-        to.copy_from(&staging, "k.json", &head, Mode::Overwrite, &interrupt())
-            .expect("copied");
+        copy(to, &staging, "k.json", &head, Mode::Overwrite).expect("copied");
         assert_eq!(
             get(to, "k.json").expect("read").as_deref(),
             Some(&b"{}"[..])

@@ -616,9 +616,11 @@ const FACTS: &[Seeing] = &[
     (
         "the store says another digest",
         |facts| {
-            let head = pybuild::verify::facts::Head {
+            let head = pybuild::publish::Head {
                 size: 3,
                 sha256: Some(Sha256::of(b"other")),
+                parts: None,
+                etag: None,
             };
             facts.archives[0].head = Seen::There(head);
         },
