@@ -10,7 +10,8 @@ use nix::sys::signal::Signal;
 
 use crate::kit::{Dist, FLAT, PYTHON, SQLITE, file, made_of};
 use crate::place::{ENDS, KEYS, Place, all_are, ends, fill, outcomes, tree, with};
-use crate::server::{AWS, Fault, Seen, Server, Store, refusal};
+use crate::program::Ran;
+use crate::server::{AWS, Fault, KEY, SECRET, Seen, Server, Store, refusal};
 
 /// What is found in production, but for what tells whether it can be written to.
 fn production(place: &Place) -> std::collections::BTreeMap<String, Vec<u8>> {
@@ -216,6 +217,15 @@ fn changing(
     }
 }
 
+/// Fails unless the one that most tests spoil was not copied since it is another.
+#[track_caller]
+fn was_changed(ran: &Ran) {
+    let found = &outcomes(ran)[PYTHON];
+    let why = found["why"][0].as_str().unwrap_or_default();
+    assert_eq!(found["outcome"], "failed", "{}", ran.out);
+    assert!(why.contains("was changed"), "{why}");
+}
+
 #[test]
 fn what_changes_between_verifying_and_copying_gets_no_record() {
     let other = made_of(&[file("other")]).bytes;
@@ -238,12 +248,7 @@ fn what_changes_between_verifying_and_copying_gets_no_record() {
         let ran = place.between(&server, &[more, &["--json"]].concat()).run();
         let ran = ends(ran, 75);
         let found = outcomes(&ran);
-        assert_eq!(found[PYTHON]["outcome"], "failed", "{}", ran.out);
-        assert!(
-            found[PYTHON]["why"][0]
-                .as_str()
-                .is_some_and(|why| why.contains("was changed"))
-        );
+        was_changed(&ran);
         assert_eq!(found[FLAT]["outcome"], "published");
         let there = production(&place);
         for end in &ENDS[1..] {
@@ -273,10 +278,81 @@ fn a_file_that_changes_under_way_is_not_put() {
         let from = dist.path().to_str().expect("ASCII");
         let run = place.promote(&[from, "s3://production/q", "--json"]);
         let ran = ends(with(run, &server).run(), 75);
-        assert_eq!(outcomes(&ran)[PYTHON]["outcome"], "failed", "{}", ran.out);
+        was_changed(&ran);
         assert!(!production(&place).keys().any(|key| key.starts_with(PYTHON)));
         fill(&Dist::sound(), dist.path());
     }
+}
+
+/// A store that heeds conditions on what is put but not on what is copied tells by its digest.
+#[test]
+fn a_part_that_is_another_is_not_completed() {
+    let (place, _) = staged();
+    let server = Server::faulty(&place.buckets(), AWS, |_, seen| {
+        if !is_copy(seen) || !seen.uri.contains(PYTHON) {
+            return Fault::None;
+        }
+        let digest = "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=";
+        let text = format!(
+            "<CopyPartResult><ETag>\"0\"</ETag><ChecksumSHA256>{digest}</ChecksumSHA256>\
+             </CopyPartResult>"
+        );
+        Fault::Answer(200, Vec::new(), text)
+    });
+    let ran = ends(place.between(&server, &["--json"]).run(), 75);
+    was_changed(&ran);
+    assert_eq!(server.uploads(), []);
+    let completed = server.seen();
+    let completed = completed.iter().filter(|it| it.is("POST", "uploadId="));
+    assert_eq!(completed.filter(|it| it.uri.contains(PYTHON)).count(), 0);
+}
+
+#[test]
+fn what_is_verified_is_the_very_object_that_was_looked_at() {
+    // The store heeds the condition, or says with the answer that it is another.
+    let other = made_of(&[file("other")]).bytes;
+    for heeds in [true, false] {
+        let (place, dist) = staged();
+        let staging = place.buckets().join("staging/p").join(PYTHON);
+        let reads = |seen: &Seen| seen.is("GET", "staging/p") && seen.uri.ends_with(PYTHON);
+        let change = changing(staging.clone(), other.clone(), reads);
+        let server = Server::faulty(&place.buckets(), AWS, move |n, seen| {
+            if heeds {
+                return change(n, seen);
+            }
+            let etag = vec![("etag", "\"another\"".to_owned())];
+            if reads(seen) {
+                Fault::Answer(200, etag, "other".to_owned())
+            } else {
+                Fault::None
+            }
+        });
+        let ran = ends(place.between(&server, &["--json"]).run(), 75);
+        was_changed(&ran);
+        assert_eq!(production(&place).len(), 6, "{heeds}");
+        let seen = server.seen();
+        let asked = seen.iter().filter(|it| reads(it));
+        for seen in asked {
+            assert!(seen.headers.contains_key("if-match"), "{seen:?}");
+        }
+        fs::write(&staging, dist.get(PYTHON)).expect("written");
+    }
+}
+
+/// Who may read the one need not be who may write to the other.
+#[test]
+fn two_accounts_of_one_store_are_read_and_written() {
+    let (place, dist) = staged();
+    let server = Server::start(&place.buckets(), AWS);
+    let run = place.between(&server, &["--json"]);
+    let run = run
+        .env("UPSTREAM_AWS_ACCESS_KEY_ID", KEY)
+        .env("UPSTREAM_AWS_SECRET_ACCESS_KEY", SECRET)
+        .env("UPSTREAM_AWS_SESSION_TOKEN", "canary-token");
+    let ran = ends(run.run(), 0);
+    all_are(&ran, "published");
+    assert_eq!(outcomes(&ran)[PYTHON]["by_store"], false);
+    assert_eq!(production(&place), tree(dist.path()));
 }
 
 #[test]

@@ -310,15 +310,20 @@ fn files_are_found_above_and_where_variables_say() {
     assert!(matches!(error, SettingsError::Fs(_)));
 }
 
+/// The environment, `pybuild.toml`, and what they come to: region, endpoint, key.
+type Upstream<'a> = (
+    &'a [(&'a str, &'a str)],
+    &'a str,
+    (&'a str, Option<&'a str>, &'a str),
+);
+
 #[test]
 fn what_is_upstream_has_its_own_settings_where_they_are_said() {
     let files = "[staging]\naws_access_key_id = s\naws_secret_access_key = canary\n\
                  [production]\naws_access_key_id = p\naws_secret_access_key = canary\n";
     let aws_config = "[profile staging]\nregion = by-profile\nendpoint_url = http://by.profile\n";
-    type Env = &'static [(&'static str, &'static str)];
-    // (environment, pybuild.toml, upstream's region, endpoint, key)
     let both: (&str, Option<&str>, &str) = ("both", Some("http://both.org/"), "p");
-    let table: [(Env, &str, (&str, Option<&str>, &str)); 8] = [
+    let table: [Upstream<'_>; 8] = [
         (&[], "", both),
         (&[("UPSTREAM_S3_REGION", "own")], "", ("own", both.1, "p")),
         // By whatever name, it is the region.
