@@ -2,6 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::unistd::geteuid;
@@ -175,12 +176,6 @@ fn what_is_asked_wrongly_is_said_before_anything_is_read() {
         ("s3://abc/a", "s3://abc/a/b", &[], is_one),
         (&from, "https://example.org/", &[], "can only be read"),
         (
-            "https://example.org/",
-            "out",
-            &[],
-            "hint: --list FILE names the keys",
-        ),
-        (
             "ftp://example.org/",
             "out",
             &[],
@@ -267,10 +262,13 @@ fn the_web_is_copied_by_a_list_and_only_as_it_was_verified() {
     let lines = KEYS.map(|key| format!("{key}\n")).concat();
     fs::write(place.at("list"), lines).expect("written");
     // Read a second time, once all are verified and others copied, this one is another.
-    let (done, python) = (AtomicBool::new(false), place.at("out").join(PYTHON));
+    let (done, python) = (
+        Arc::new(AtomicBool::new(false)),
+        place.at("out").join(PYTHON),
+    );
     let other = made_of(&[file("other")]).bytes;
     let page = web::Server::start({
-        let root = dist.path().to_owned();
+        let (root, done) = (dist.path().to_owned(), Arc::clone(&done));
         move |_, request| {
             let key = request.path.trim_start_matches('/');
             let copied = || python.exists() && !done.swap(true, Ordering::SeqCst);
@@ -282,6 +280,9 @@ fn the_web_is_copied_by_a_list_and_only_as_it_was_verified() {
         }
     });
     let url = page.url("/");
+    let ways = ["hint: ", "pybuild index", "--list FILE", "--lock FILE"];
+    place.promote(&[url.as_str(), "out"]).run().fails(2, &ways);
+    assert!(!place.at("out").exists());
     let run = || {
         place
             .promote(&[url.as_str(), "out", "--list", "list", "--json", "-j", "1"])
@@ -303,5 +304,12 @@ fn the_web_is_copied_by_a_list_and_only_as_it_was_verified() {
     assert_eq!(tree(&place.at("out")).len(), 6);
     assert_eq!(outcomes(&ends(run(), 0))[FLAT]["outcome"], "published");
     assert_eq!(tree(&place.at("out")), tree(dist.path()));
+    // Its own index is as good a list, and is not copied.
+    let all = tree(dist.path());
+    dist.index();
+    fs::remove_dir_all(place.at("out")).expect("there");
+    done.store(true, Ordering::SeqCst);
+    ends(place.promote(&[url.as_str(), "out"]).run(), 0);
+    assert_eq!(tree(&place.at("out")), all);
     place.is_clean();
 }
