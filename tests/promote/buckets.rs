@@ -1,12 +1,7 @@
 //! From and to buckets: by the store itself, by way of this host, and when it goes wrong.
 
 use std::fs;
-use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
-
-use nix::sys::signal::Signal;
 
 use crate::kit::{Dist, FLAT, PYTHON, SQLITE, file, made_of};
 use crate::place::{ENDS, KEYS, Place, all_are, ends, fill, outcomes, tree, with};
@@ -14,14 +9,14 @@ use crate::program::Ran;
 use crate::server::{AWS, Fault, KEY, SECRET, Seen, Server, Store, refusal};
 
 /// What is found in production, but for what tells whether it can be written to.
-fn production(place: &Place) -> std::collections::BTreeMap<String, Vec<u8>> {
+pub(crate) fn production(place: &Place) -> std::collections::BTreeMap<String, Vec<u8>> {
     let mut found = tree(&place.buckets().join("production/q"));
     found.retain(|key, _| !key.starts_with(".pybuild-probe-"));
     found
 }
 
 /// With what is sound in staging.
-fn staged() -> (Place, Dist) {
+pub(crate) fn staged() -> (Place, Dist) {
     let (place, dist) = (Place::new(), Dist::sound());
     fill(&dist, &place.buckets().join("staging/p"));
     (place, dist)
@@ -470,82 +465,4 @@ fn credentials_and_buckets_are_tried_before_anything_is_read() {
     let ran = run.fails(2, &["are not accepted", "hint: "]);
     assert!(!ran.err.contains("canary"), "{}", ran.err);
     assert_eq!(server.count("GET", "staging"), 0);
-}
-
-/// A server that goes away at the request of this number that changes production: before it is
-/// done or after; and whether that came.
-fn vanishing(buckets: &Path, at: usize, before: bool) -> (Server, Arc<AtomicBool>) {
-    let (came, count) = (Arc::new(AtomicBool::new(false)), AtomicUsize::new(0));
-    let gone = Arc::clone(&came);
-    let server = Server::faulty(buckets, AWS, move |_, seen| {
-        if gone.load(Ordering::SeqCst) {
-            return Fault::Reset;
-        }
-        let changes = matches!(&*seen.method, "PUT" | "POST" | "DELETE");
-        let production = seen.uri.starts_with("/production/q");
-        if production && changes && count.fetch_add(1, Ordering::SeqCst) == at {
-            gone.store(true, Ordering::SeqCst);
-            return if before { Fault::Reset } else { Fault::Lost };
-        }
-        Fault::None
-    });
-    (server, came)
-}
-
-#[test]
-fn whenever_it_is_killed_the_next_run_completes_it() {
-    let mut killed = 0;
-    for at in 0..19 {
-        let (place, dist) = staged();
-        let (server, came) = vanishing(&place.buckets(), at, at % 4 == 3);
-        let run = place.between(&server, &["-j", "1"]).start();
-        let mut waited = 0;
-        while !came.load(Ordering::SeqCst) && waited < 2000 {
-            std::thread::sleep(Duration::from_millis(5));
-            waited += 1;
-        }
-        assert!(came.load(Ordering::SeqCst), "request {at} never came");
-        run.signal(Signal::SIGKILL);
-        killed += i32::from(run.wait().code == 137);
-        let whole = tree(dist.path());
-        for (key, bytes) in production(&place) {
-            assert_eq!(Some(&bytes), whole.get(&key), "{at}: {key}");
-        }
-        let server = Server::start(&place.buckets(), AWS);
-        ends(place.between(&server, &[]).run(), 0);
-        assert_eq!(production(&place), whole, "{at}");
-        place.is_clean();
-    }
-    assert!(killed >= 15, "only {killed} runs were killed under way");
-}
-
-#[test]
-fn ctrl_c_stops_it_and_says_how_to_go_on() {
-    let (place, dist) = staged();
-    let (server, came) = vanishing(&place.buckets(), 4, false);
-    let run = place.between(&server, &["-j", "1", "--json"]).start();
-    while !came.load(Ordering::SeqCst) {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    run.signal(Signal::SIGINT);
-    let ran = ends(run.wait(), 130);
-    assert!(
-        ran.err.contains("hint: run the same command again"),
-        "{}",
-        ran.err
-    );
-    let stopped = outcomes(&ran);
-    assert!(
-        stopped.values().any(|it| it["outcome"] == "stopped"),
-        "{}",
-        ran.out
-    );
-    ends(
-        place
-            .between(&Server::start(&place.buckets(), AWS), &[])
-            .run(),
-        0,
-    );
-    assert_eq!(production(&place), tree(dist.path()));
-    place.is_clean();
 }

@@ -2,6 +2,7 @@
 
 mod buckets;
 mod directories;
+mod killed;
 #[path = "../verify/kit.rs"]
 #[allow(dead_code)] // verifying spoils more of it
 mod kit;
