@@ -5,8 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Limits, Sources};
-use crate::model::StackName;
+use super::{Limits, Selected, Sources, Witnesses};
 
 /// `pybuild promote`
 #[derive(Debug, Args)]
@@ -18,10 +17,9 @@ pub struct Promote {
     pub from: String,
     /// Where they are copied to: s3://BUCKET/PREFIX or a directory
     pub to: String,
-    /// Only the archives of this stack: debian-12
-    pub stack: Option<StackName>,
-    /// Only those of these formulae: python, python-3.11.2, 'python-3.9.*'
-    pub formulae: Vec<String>,
+    /// Which archives.
+    #[command(flatten)]
+    pub selected: Selected,
     /// A file with environment variables as Docker reads it: KEY=value, or KEY to forward
     #[arg(long, value_name = "FILE")]
     pub env_file: Option<PathBuf>,
@@ -37,12 +35,9 @@ pub struct Promote {
     /// Verify, say what would be copied, and copy nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// The digests that were recorded of FROM before
-    #[arg(long, value_name = "FILE")]
-    pub lock: Option<PathBuf>,
-    /// A file with keys that must be there, one a line, or `-` for standard input
-    #[arg(long, value_name = "FILE")]
-    pub list: Option<PathBuf>,
+    /// What else says what FROM should have.
+    #[command(flatten)]
+    pub witnesses: Witnesses,
     /// How many archives are verified, and then copied, at once [default: the processors this
     /// process may use]
     #[arg(long, short)]

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::session::{Session, host_arch, jobs};
 use super::{Failure, limits};
 use crate::artifact::proof;
-use crate::cli::{Limits, Sources, StackSources};
+use crate::cli::{Limits, Selected, Sources, StackSources};
 use crate::formula;
 use crate::model::{Quiet, StackName};
 use crate::publish::{Remote, Target};
@@ -122,16 +122,14 @@ impl<'a> Examiner<'a> {
 }
 
 /// Which archives are looked at.
-pub(super) fn selection(
-    stack: Option<&StackName>,
-    formulae: &[String],
-) -> Result<Selection, Failure> {
+pub(super) fn selection(selected: &Selected) -> Result<Selection, Failure> {
+    let Selected { stack, formulae } = selected;
     let parse = |text: &String| {
         text.parse()
             .map_err(|error: String| Failure::new(ExitKind::Usage, error))
     };
     Ok(Selection {
-        stack: stack.cloned(),
+        stack: stack.clone(),
         formulae: formulae.iter().map(parse).collect::<Result<_, _>>()?,
     })
 }

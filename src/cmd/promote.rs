@@ -62,11 +62,11 @@ pub(super) fn run(global: &Global, args: &Promote) -> Result<Done, Failure> {
 /// What is looked at, and how closely.
 fn examiner(args: &Promote) -> Result<Examiner<'_>, Failure> {
     let mut examiner = Examiner::new(&args.sources, &args.limits)?;
-    examiner.what = selection(args.stack.as_ref(), &args.formulae)?;
-    if let Some(file) = &args.lock {
+    examiner.what = selection(&args.selected)?;
+    if let Some(file) = &args.witnesses.lock {
         examiner.lock = Some(read_lock(file)?.ok_or_else(|| no_lock(file))?);
     }
-    examiner.expected = read_list(args.list.as_deref())?;
+    examiner.expected = read_list(args.witnesses.list.as_deref())?;
     examiner.identity = args.identity;
     examiner.at_once(args.jobs);
     if args.digests {

@@ -25,11 +25,15 @@ pub(super) fn run(global: &Global, args: &cli::Verify) -> Result<Done, Failure> 
     let inputs = inputs(args)?;
     let settings = Settings::resolve(&inputs)?;
     let target = settings.target().clone();
-    let lock_file = args.lock.clone().unwrap_or_else(|| PathBuf::from(LOCK));
+    let lock_file = args
+        .witnesses
+        .lock
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(LOCK));
     let mut examiner = Examiner::new(&args.sources, &args.limits)?;
-    examiner.what = selection(args.stack.as_ref(), &args.formulae)?;
+    examiner.what = selection(&args.selected)?;
     examiner.lock = lock(args, &lock_file, &target)?;
-    examiner.expected = read_list(args.list.as_deref())?;
+    examiner.expected = read_list(args.witnesses.list.as_deref())?;
     examiner.identity = args.identity;
     examiner.at_once(args.jobs);
     examiner.options.record = args.record;
@@ -51,7 +55,7 @@ pub(super) fn run(global: &Global, args: &cli::Verify) -> Result<Done, Failure> 
     let mut seeing = examiner.look(&session, &remote)?;
     if args.rebuild {
         let mirrors = Mirrors::new(
-            args.source_mirror.clone(),
+            args.mirror.source_mirror.clone(),
             args.sources.stacks.debian_mirror.clone(),
         );
         rebuild::all(&session, args, mirrors, &examiner.formulae, &mut seeing)?;
@@ -94,7 +98,7 @@ fn parent(file: &Path) -> &Path {
 /// What was recorded before. A lock that was given must be there; one that lies about must be of
 /// this target.
 fn lock(args: &cli::Verify, file: &Path, target: &Target) -> Result<Option<Lock>, Failure> {
-    let given = args.lock.is_some();
+    let given = args.witnesses.lock.is_some();
     let Some(lock) = read_lock(file)? else {
         return if given && !args.record {
             Err(no_lock(file))
