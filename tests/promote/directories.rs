@@ -110,7 +110,19 @@ fn what_is_there_is_completed_left_or_refused() {
         assert_eq!(tree(&out), whole);
     }
     let other = made_of(&[file("other")]).bytes;
-    for (end, bytes) in [("", &other[..]), (".sha256", b"0123"), (".json", b"{}")] {
+    let mut same_size = dist.get(PYTHON);
+    same_size[12] ^= 1;
+    let line = dist.get(&format!("{PYTHON}.sha256"));
+    let line = [&[if line[0] == b'0' { b'1' } else { b'0' }], &line[1..]].concat();
+    let record = dist.get(&format!("{FLAT}.json"));
+    for (end, bytes) in [
+        ("", &other[..]),
+        ("", &same_size),
+        (".sha256", b"0123"),
+        (".sha256", &line),
+        (".json", b"{}"),
+        (".json", &record),
+    ] {
         let path = out.join(format!("{PYTHON}{end}"));
         fs::write(&path, bytes).expect("written");
         for more in [&[][..], &["--dry-run"]] {
