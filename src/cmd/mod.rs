@@ -8,7 +8,9 @@ mod dry_run;
 mod examine;
 mod failure;
 mod gc;
+mod handed;
 mod index;
+mod keeper;
 mod limits;
 mod log;
 mod make;
@@ -46,6 +48,9 @@ enum Done {
 pub fn main() -> ExitCode {
     // What pybuild writes is for everyone to read, whatever the user's habit.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    if keeper::be_if_asked() {
+        return ExitCode::SUCCESS;
+    }
     let launcher = run::launcher(std::env::args_os().skip(1));
     let Cli { global, command } = Cli::parse();
     let result = match &command {
@@ -61,6 +66,7 @@ pub fn main() -> ExitCode {
         Command::Doctor => doctor::run(&global),
         Command::Log(args) => log::run(&global, args),
     };
+    keeper::dismiss();
     match result {
         Ok(Done::Here) => ExitCode::SUCCESS,
         Ok(Done::Code(code)) => ExitCode::from(code),

@@ -160,7 +160,7 @@ pub(crate) fn step_down(store: &Path, run_as: Option<u32>) -> Result<(), Steward
 pub(crate) fn steward() -> Option<Arc<ToSteward>> {
     static STEWARD: OnceLock<Option<Arc<ToSteward>>> = OnceLock::new();
     let known = STEWARD.get_or_init(|| {
-        let socket = inherited_socket()?;
+        let socket = inherited_socket(WORKER)?;
         follow(&socket);
         Some(Arc::new(ToSteward::new(socket)))
     });
@@ -182,10 +182,10 @@ fn follow(steward: &OwnedFd) {
     }
 }
 
-/// The socket to the steward, if this process was started as its worker.
-fn inherited_socket() -> Option<OwnedFd> {
-    let name = std::env::args_os().next()?;
-    let number = name.to_str()?.strip_prefix(WORKER)?.parse().ok()?;
+/// The socket that this process was started with, if it is called so: the name says its number.
+pub(super) fn inherited_socket(name: &str) -> Option<OwnedFd> {
+    let called = std::env::args_os().next()?;
+    let number = called.to_str()?.strip_prefix(name)?.parse().ok()?;
     inherit::adopt(number)
 }
 

@@ -5,12 +5,13 @@ use std::path::Path;
 
 use nix::sys::resource::{Resource, setrlimit};
 
-use super::Failure;
 use super::session::{Opened, Session, store_root};
 use super::steward::{self, Outlet};
+use super::{Failure, keeper};
 use crate::cli::{Global, Targets};
 use crate::publish::{Inputs, PublishError, Remote, Settings, SettingsError, Target, overlap};
 use crate::sandbox::Launcher;
+use crate::sys::process::set_dumpable;
 use crate::ui::ExitKind;
 
 /// Reads what settings are resolved from, while this process still has the rights to. A worker is
@@ -20,8 +21,7 @@ pub(super) fn inputs(
     upstream: Option<String>,
     env_file: Option<&Path>,
 ) -> Result<Inputs, Failure> {
-    // A core would hold the secrets that are read now. Lowering a limit cannot fail.
-    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    keep_secrets();
     if let Some(steward) = steward::steward() {
         let inputs = steward.inputs();
         return inputs.map_err(|error| Failure::new(ExitKind::TryAgain, error));
@@ -31,6 +31,15 @@ pub(super) fn inputs(
         .collect();
     let cwd = std::env::current_dir().map_err(|error| Failure::new(ExitKind::Usage, error))?;
     Ok(Inputs::gather(target, upstream, env_file, env, &cwd)?)
+}
+
+/// Makes sure that nobody else of this user sees what this process knows from now on.
+pub(super) fn keep_secrets() {
+    // A core would hold the secrets that are read now. The limit does not hold for those that the
+    // kernel pipes to a program (core(5)); who is not dumpable makes none, nor do others of this
+    // user see its memory or its environment. Neither call can fail with these arguments.
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    let _ = set_dumpable(false);
 }
 
 /// What a command's targets are, before they are opened.
@@ -44,7 +53,7 @@ impl Outlets {
     fn resolve(args: &Targets) -> Result<Self, Failure> {
         let (target, upstream) = (args.target.clone(), args.upstream.clone());
         let inputs = inputs(target, upstream, args.env_file.as_deref())?;
-        let settings = Settings::resolve(&inputs)?;
+        let settings = keeper::settings(&inputs)?;
         Ok(Self { inputs, settings })
     }
 
@@ -85,7 +94,7 @@ impl Outlets {
         } else {
             inputs(target, upstream, env_file)?
         };
-        let settings = Settings::resolve(&inputs)?;
+        let settings = keeper::settings(&inputs)?;
         if let target @ Target::Web(_) = settings.target() {
             let target = target.to_string();
             return Err(PublishError::ReadOnly { target }.into());

@@ -7,9 +7,9 @@ use super::examine::{Examiner, is_of_another, no_lock, read_list, read_lock, sel
 use super::session::{Opened, Session};
 use super::source::Mirrors;
 use super::steward::Outlet;
-use super::{Done, Failure, rebuild, target};
+use super::{Done, Failure, keeper, rebuild, target};
 use crate::cli::{self, Global};
-use crate::publish::{Inputs, PublishError, Remote, Settings, Target};
+use crate::publish::{Inputs, PublishError, Remote, Target};
 use crate::sandbox::Launcher;
 use crate::sys::fs as sysfs;
 use crate::ui::{self, Closeness, ExitKind, Verification, Wrong};
@@ -23,7 +23,7 @@ const LOCK: &str = "checksums.lock";
 /// Verifies, tells, and ends as that came out.
 pub(super) fn run(global: &Global, args: &cli::Verify) -> Result<Done, Failure> {
     let inputs = inputs(args)?;
-    let settings = Settings::resolve(&inputs)?;
+    let settings = keeper::settings(&inputs)?;
     let target = settings.target().clone();
     let lock_file = args
         .witnesses

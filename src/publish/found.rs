@@ -78,8 +78,8 @@ pub(super) fn for_each<T: Sync, R: Send>(
 }
 
 /// Of which artifacts all three objects are there, in the order of `keys`: by one listing below
-/// each directory where the target can be listed, else by asking for each. Nothing is read, so it
-/// is quick for thousands.
+/// each directory where the target can be listed and we may, else by asking for each. Nothing is
+/// read, so it is quick for thousands.
 pub fn are_there(
     remote: &Remote,
     keys: &[Keys],
@@ -88,7 +88,11 @@ pub fn are_there(
     let mut directories: Vec<&str> = keys.iter().map(|keys| top(&keys.tarball)).collect();
     directories.sort_unstable();
     directories.dedup();
-    let lists = for_each(&directories, &|below| remote.list(below, interrupt))?;
+    let lists = for_each(&directories, &|below| match remote.list(below, interrupt) {
+        // Whoever may not list may still be allowed to look at what they can name.
+        Err(PublishError::Denied { .. }) => Ok(None),
+        answer => answer,
+    })?;
     let lists: Option<Vec<_>> = lists.into_iter().collect();
     let Some(lists) = lists else {
         return for_each(keys, &|keys| {

@@ -36,7 +36,8 @@ pub use index::{
 pub use layout::{Keys, Layout, Named, Role, keys, read_key, release};
 pub use promote::{Has, Plan, There, Verified, plan};
 pub use remote::{Place, Remote};
+pub use s3::Keeper;
 pub use secret::Secret;
-pub use settings::{Inputs, Settings, SettingsError, env_file};
+pub use settings::{Inputs, Settings, SettingsError, Whose, env_file};
 pub use target::{Target, TargetError};
 pub use upload::{Published, publish};

@@ -13,14 +13,14 @@ use crate::s3::{AWS, SECRET, Server, Store, environment};
 const MANY: usize = 1000;
 
 /// With what it takes to use the bucket `bucket` of this server.
-fn with(run: Pybuild, server: &Server) -> Pybuild {
+pub(crate) fn with(run: Pybuild, server: &Server) -> Pybuild {
     let url = server.url();
     let run = run.env("NO_PROXY", "127.0.0.1");
     let given = environment(&url).into_iter();
     given.fold(run, |run, (name, value)| run.env(name, value))
 }
 
-fn root() -> tempfile::TempDir {
+pub(crate) fn root() -> tempfile::TempDir {
     let root = directory();
     fs::create_dir(root.path().join("bucket")).expect("mkdir");
     root

@@ -18,6 +18,8 @@ fn everywhere(test: impl Fn(&Remote)) {
     let bucket = remote(&server.url(), &[]);
     let writable = bucket.check_writable(&interrupt()).expect("writable");
     assert_eq!(writable, Conditional::Honoured);
+    let tried = fs::read_dir(root.path().join("bucket/p")).expect("readdir");
+    assert_eq!(tried.count(), 0, "trying leaves nothing");
     test(&bucket);
     let names = fs::read_dir(root.path().join("bucket")).expect("readdir");
     let names: Vec<_> = names

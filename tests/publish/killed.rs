@@ -140,6 +140,65 @@ fn another_files_upload_is_not_gone_on_with_and_goes() {
 }
 
 #[test]
+fn uploads_of_other_keys_are_left_alone() {
+    let root = root();
+    let server = Server::start(root.path(), AWS);
+    let remote = remote(&server.url(), &[]);
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("file");
+    let content = bytes(4, LARGE);
+    fs::write(&path, &content).expect("write");
+    killed_put(&server.url(), &path, FIFTH);
+    // The other's key begins with this one, and the bytes are the same.
+    put_file(&remote, "a", &content, Mode::Create).expect("put");
+    assert_eq!(get(&remote, "a").expect("read"), Some(content));
+    let left = server.uploads();
+    assert!(left.len() == 1 && left[0].0 == "p/a/k", "{left:?}");
+}
+
+/// Two builds of one thing may begin alike.
+#[test]
+fn parts_of_another_file_that_begins_alike_are_not_taken() {
+    let root = root();
+    let server = Server::start(root.path(), AWS);
+    let remote = remote(&server.url(), &[]);
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("file");
+    let one = bytes(4, LARGE);
+    let mut other = one.clone();
+    for part in 1..5 {
+        other[(part << 23) + 1] ^= 1;
+    }
+    fs::write(&path, &one).expect("write");
+    killed_put(&server.url(), &path, FIFTH);
+    assert!(server.uploads()[0].1 >= 1);
+    put_file(&remote, "a/k", &other, Mode::Create).expect("put");
+    assert_eq!(get(&remote, "a/k").expect("read"), Some(other));
+    assert_eq!(server.uploads(), []);
+}
+
+#[test]
+fn an_upload_of_what_somebody_else_has_put_goes() {
+    let root = root();
+    let server = Server::start(root.path(), AWS);
+    let remote = remote(&server.url(), &[]);
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("file");
+    let content = bytes(4, LARGE);
+    fs::write(&path, &content).expect("write");
+    killed_put(&server.url(), &path, FIFTH);
+    assert_eq!(server.uploads().len(), 1);
+    let there = root.path().join("bucket/p/a/k");
+    fs::create_dir_all(there.parent().expect("a parent")).expect("mkdir");
+    fs::write(there, &content).expect("write");
+    assert_eq!(
+        put_file(&remote, "a/k", &content, Mode::Create).expect("put"),
+        Put::AlreadySame
+    );
+    assert_eq!(server.uploads(), []);
+}
+
+#[test]
 fn an_interrupted_upload_is_given_up() {
     let root = root();
     let server = Server::start(root.path(), AWS);

@@ -10,6 +10,6 @@ mod kit;
 mod record;
 mod s3;
 #[path = "../support/s3/mod.rs"]
-#[allow(unused_imports)] // the program's tests use what these do not
+#[allow(dead_code, unused_imports)] // the program's tests use what these do not
 mod server;
 mod web;

@@ -1,6 +1,5 @@
 //! What a steward and its worker say to each other: wishes and replies, with descriptors.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -14,6 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::errand::{self, Answer, Errand, Errands, Trouble};
 use crate::cmd::delivery::{Delivery, DeliveryError, Direct};
+use crate::cmd::handed::Handed;
+use crate::cmd::keeper;
 use crate::publish::{Inputs, Remote, Target};
 use crate::sys::interrupt::Interrupt;
 use crate::sys::socket;
@@ -56,77 +57,6 @@ pub(super) enum Reply {
 pub(super) struct Answered {
     pub(super) reply: Reply,
     pub(super) file: Option<File>,
-}
-
-/// What settings are resolved from, on its way from the steward to its worker. The one place where
-/// secrets are written down: to a socket between two processes that both have them.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Handed {
-    target: Option<String>,
-    upstream: Option<String>,
-    env: BTreeMap<String, String>,
-    env_file: Option<(PathBuf, String)>,
-    config: Option<(PathBuf, String)>,
-    aws_config: Option<String>,
-    aws_credentials: Option<String>,
-}
-
-impl std::fmt::Debug for Handed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Handed(…)")
-    }
-}
-
-impl From<&Inputs> for Handed {
-    fn from(inputs: &Inputs) -> Self {
-        let Inputs {
-            target,
-            upstream,
-            env,
-            env_file,
-            config,
-            aws_config,
-            aws_credentials,
-        } = inputs.clone();
-        // What is not UTF-8 has been refused where it matters.
-        let text =
-            |(name, value): (String, std::ffi::OsString)| Some((name, value.into_string().ok()?));
-        Self {
-            target,
-            upstream,
-            env: env.into_iter().filter_map(text).collect(),
-            env_file,
-            config,
-            aws_config,
-            aws_credentials,
-        }
-    }
-}
-
-impl From<Handed> for Inputs {
-    fn from(handed: Handed) -> Self {
-        let Handed {
-            target,
-            upstream,
-            env,
-            env_file,
-            config,
-            aws_config,
-            aws_credentials,
-        } = handed;
-        Self {
-            target,
-            upstream,
-            env: env
-                .into_iter()
-                .map(|(name, value)| (name, value.into()))
-                .collect(),
-            env_file,
-            config,
-            aws_config,
-            aws_credentials,
-        }
-    }
 }
 
 /// Does what the worker wishes until it closes its end.
@@ -175,7 +105,9 @@ fn grant(
         inputs,
     } = *duties;
     if let (Wish::Inputs, Some(inputs)) = (&wish, inputs) {
-        return (Reply::Inputs(Box::new(inputs.into())), None);
+        // Whoever resolves them asks the same keeper.
+        let keeper = keeper::descriptor().map(File::from);
+        return (Reply::Inputs(Box::new(inputs.into())), keeper);
     }
     if let (Wish::Source(errand), None, Some(remote)) = (&wish, &content, source)
         && errand.only_reads()
@@ -245,8 +177,14 @@ impl ToSteward {
 
     /// What the settings are to be resolved from.
     pub(crate) fn inputs(&self) -> io::Result<Inputs> {
-        match self.ask(&Wish::Inputs, None)?.reply {
-            Reply::Inputs(handed) => Ok((*handed).into()),
+        let Answered { reply, file } = self.ask(&Wish::Inputs, None)?;
+        match reply {
+            Reply::Inputs(handed) => {
+                if let Some(socket) = file {
+                    keeper::adopt(socket.into());
+                }
+                Ok((*handed).into())
+            }
             other => Err(io::Error::other(format!("{other:?}"))),
         }
     }

@@ -22,7 +22,9 @@ use base64::prelude::BASE64_STANDARD;
 use reqwest::Method;
 
 pub(super) use self::copy::Original;
+pub use self::credentials::Keeper;
 use self::credentials::Source;
+pub(super) use self::credentials::{Kept, is_own, tell};
 use self::refusal::No;
 use self::request::{Answer, Ask, Failure};
 use super::content::{Conditional, Head};
@@ -55,6 +57,7 @@ impl S3 {
         prefix: &str,
         settings: S3Settings,
         patience: &net::Settings,
+        keeper: Option<Kept>,
     ) -> Self {
         let shown = format!("s3://{bucket}/{prefix}");
         let conditional = OnceLock::new();
@@ -65,7 +68,7 @@ impl S3 {
         Self {
             wire: Wire::new(patience, 0),
             base: base(bucket, &settings),
-            source: Source::new(&settings, &shown),
+            source: Source::new(&settings, &shown, patience, keeper),
             bucket: bucket.to_owned(),
             prefix: prefix.to_owned(),
             shown,

@@ -1,6 +1,5 @@
 //! A bucket, asked as every kind of target is.
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::Read;
 
 use reqwest::Method;
@@ -12,7 +11,7 @@ use super::request::{Ask, Failure};
 use super::xml::ListBucketResult;
 use crate::publish::content::{Conditional, Content, Head, Mode, Object, Put, StaleUpload};
 use crate::publish::error::PublishError;
-use crate::publish::remote::Place;
+use crate::publish::remote::{HIDDEN, Place, hidden_name, is_hidden};
 use crate::publish::stream::Stream;
 use crate::publish::wire::Meter;
 use crate::sys::interrupt::Interrupt;
@@ -23,32 +22,8 @@ impl Place for S3 {
         below: &str,
         interrupt: &Interrupt,
     ) -> Result<Option<Vec<Object>>, PublishError> {
-        let mut objects: Vec<Object> = Vec::new();
-        let mut next: Option<String> = None;
-        loop {
-            let mut ask = Ask::new(Method::GET, None);
-            if let Some(token) = next {
-                ask = ask.query("continuation-token", token);
-            }
-            let ask = ask
-                .query("encoding-type", "url")
-                .query("list-type", "2")
-                .query("prefix", self.full(below));
-            let answer = self.ask(&ask, interrupt)?;
-            let page: ListBucketResult = self.document(&ask, "ListBucketResult", &answer)?;
-            let page = page.objects(&self.prefix);
-            let (found, more) = page.map_err(|why| self.nonsense(&ask, why))?;
-            let last = objects.len();
-            objects.extend(found);
-            match more {
-                None => break,
-                Some(_) if objects.len() == last && last > 0 => {
-                    return Err(self.nonsense(&ask, "its pages do not end"));
-                }
-                Some(token) => next = Some(token),
-            }
-        }
-        objects.sort_by(|a, b| a.key.cmp(&b.key));
+        let mut objects = self.objects(below, interrupt)?;
+        objects.retain(|object| !is_hidden(&object.key));
         Ok(Some(objects))
     }
 
@@ -121,8 +96,7 @@ impl Place for S3 {
     /// AWS itself is only asked whether an upload could begin. Of another store it is found out
     /// whether it heeds conditions, which takes an object that is removed again, if that may be.
     fn check_writable(&self, interrupt: &Interrupt) -> Result<Conditional, PublishError> {
-        let random = RandomState::new().build_hasher().finish();
-        let key = format!(".pybuild-probe-{random:016x}");
+        let key = hidden_name();
         if let Some(known) = self.conditional.get() {
             self.try_upload(&key, interrupt)?;
             return Ok(*known);
@@ -147,10 +121,27 @@ impl Place for S3 {
         &self,
         interrupt: &Interrupt,
     ) -> Result<Option<Vec<StaleUpload>>, PublishError> {
-        self.uploads("", interrupt)
+        let Some(mut uploads) = self.uploads("", interrupt)? else {
+            return Ok(None);
+        };
+        // What `check_writable` put there and a kill kept it from removing; it has no parts.
+        let tried = match self.objects(HIDDEN.0, interrupt) {
+            Err(PublishError::Denied { .. }) => Vec::new(),
+            objects => objects?,
+        };
+        let tried = tried.into_iter().filter(|object| is_hidden(&object.key));
+        uploads.extend(tried.map(|object| StaleUpload {
+            key: object.key,
+            id: String::new(),
+            started: object.modified,
+        }));
+        Ok(Some(uploads))
     }
 
     fn abort(&self, upload: &StaleUpload, interrupt: &Interrupt) -> Result<(), PublishError> {
+        if upload.id.is_empty() && is_hidden(&upload.key) {
+            return self.remove(&upload.key, interrupt);
+        }
         self.abort_upload(&upload.key, &upload.id, false, interrupt)
     }
 
@@ -165,6 +156,37 @@ impl Place for S3 {
 }
 
 impl S3 {
+    /// All objects whose keys begin so, sorted by key.
+    fn objects(&self, below: &str, interrupt: &Interrupt) -> Result<Vec<Object>, PublishError> {
+        let mut objects: Vec<Object> = Vec::new();
+        let mut next: Option<String> = None;
+        loop {
+            let mut ask = Ask::new(Method::GET, None);
+            if let Some(token) = next {
+                ask = ask.query("continuation-token", token);
+            }
+            let ask = ask
+                .query("encoding-type", "url")
+                .query("list-type", "2")
+                .query("prefix", self.full(below));
+            let answer = self.ask(&ask, interrupt)?;
+            let page: ListBucketResult = self.document(&ask, "ListBucketResult", &answer)?;
+            let page = page.objects(&self.prefix);
+            let (found, more) = page.map_err(|why| self.nonsense(&ask, why))?;
+            let last = objects.len();
+            objects.extend(found);
+            match more {
+                None => break,
+                Some(_) if objects.len() == last && last > 0 => {
+                    return Err(self.nonsense(&ask, "its pages do not end"));
+                }
+                Some(token) => next = Some(token),
+            }
+        }
+        objects.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(objects)
+    }
+
     /// Begins an upload and gives it up.
     fn try_upload(&self, key: &str, interrupt: &Interrupt) -> Result<(), PublishError> {
         let id = self.begin_upload(key, interrupt)?;

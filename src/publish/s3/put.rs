@@ -19,7 +19,7 @@ use crate::sys::fs::FsError;
 use crate::sys::interrupt::Interrupt;
 
 /// What of a file is put in one request. More than that is put in parts, several at a time.
-const SINGLE: u64 = 2 * PART;
+pub(super) const SINGLE: u64 = 2 * PART;
 
 /// What became of the bytes that were sent.
 pub(super) enum Sent {
@@ -44,6 +44,7 @@ impl S3 {
             match self.known(key, interrupt) {
                 Ok(Some(known)) => {
                     self.compare(key, content, &known, interrupt)?;
+                    self.give_up_beside(key, content, interrupt)?;
                     return Ok(Put::AlreadySame);
                 }
                 Ok(None) => {}

@@ -10,15 +10,22 @@ mod s3;
 mod variables;
 
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use self::config::{Config, S3Config};
 use self::credentials::Profiled;
 use self::env_file::EnvFileError;
 use self::profile::Profiles;
 use self::variables::{ENDPOINT, IDENTITY, REGION, Variables};
+use super::error::PublishError;
+use super::s3::{Keeper, Kept};
+use super::secret::Secret;
 use super::target::{Target, TargetError};
 use crate::net;
 use crate::sys::fs::FsError;
+use crate::sys::interrupt::Interrupt;
 
 pub(super) use credentials::{Authorization, Credentials, Keys};
 pub use inputs::Inputs;
@@ -85,6 +92,15 @@ pub enum SettingsError {
     },
 }
 
+/// Whose settings and credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Whose {
+    /// The target's.
+    Target,
+    /// Those of the upstream target alone.
+    Upstream,
+}
+
 /// Everything that opening targets takes.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -93,6 +109,7 @@ pub struct Settings {
     s3: S3Settings,
     upstream_s3: S3Settings,
     patience: net::Settings,
+    keeper: Option<Arc<dyn Keeper>>,
 }
 
 impl Default for Settings {
@@ -104,6 +121,7 @@ impl Default for Settings {
             s3: S3Settings::default(),
             upstream_s3: S3Settings::default(),
             patience: net::Settings::default(),
+            keeper: None,
         }
     }
 }
@@ -149,6 +167,7 @@ impl Settings {
             s3,
             upstream_s3,
             patience,
+            keeper: None,
         })
     }
 
@@ -168,24 +187,58 @@ impl Settings {
         Self { patience, ..self }
     }
 
+    /// Whether credentials begin with a program or a file that another user than whoever started
+    /// pybuild may not be able to run or read.
+    pub fn needs_keeper(&self) -> bool {
+        [
+            (Some(&self.target), Whose::Target),
+            (self.upstream.as_ref(), Whose::Upstream),
+        ]
+        .into_iter()
+        .any(|(target, whose)| {
+            matches!(target, Some(Target::S3 { .. }))
+                && super::s3::is_own(&self.s3(whose).credentials)
+        })
+    }
+
+    /// What that program prints, or that file holds, now.
+    pub fn tell(&self, whose: Whose, interrupt: &Interrupt) -> Result<Secret, PublishError> {
+        super::s3::tell(&self.s3(whose).credentials, interrupt)
+    }
+
+    /// The same, but that program is run, or that file is read, by another process.
+    #[must_use]
+    pub fn with_keeper(self, keeper: Arc<dyn Keeper>) -> Self {
+        let keeper = Some(keeper);
+        Self { keeper, ..self }
+    }
+
+    pub(super) fn keeper(&self, whose: Whose) -> Option<Kept> {
+        let keeper = self.keeper.clone()?;
+        Some(Kept { keeper, whose })
+    }
+
     /// How patient connections are.
     pub(super) fn patience(&self) -> &net::Settings {
         &self.patience
     }
 
-    /// What opening this bucket takes: the upstream one may be in another region, in another
-    /// store, or somebody else's.
-    pub(super) fn s3(&self, target: &Target) -> S3Settings {
+    /// Whose settings this target is opened with.
+    pub(super) fn whose(&self, target: &Target) -> Whose {
         if self.upstream.as_ref() == Some(target) && self.target != *target {
-            self.upstream_s3.clone()
+            Whose::Upstream
         } else {
-            self.s3.clone()
+            Whose::Target
         }
     }
 
-    /// What opening the upstream bucket takes, even if the target's is called the same.
-    pub(super) fn upstream_s3(&self) -> S3Settings {
-        self.upstream_s3.clone()
+    /// What opening a bucket takes: the upstream one may be in another region, in another store,
+    /// or somebody else's.
+    pub(super) fn s3(&self, whose: Whose) -> &S3Settings {
+        match whose {
+            Whose::Target => &self.s3,
+            Whose::Upstream => &self.upstream_s3,
+        }
     }
 
     /// Whether the target and the upstream target are in one store, as far as both are buckets.

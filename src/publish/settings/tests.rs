@@ -61,8 +61,11 @@ fn flags_win_then_the_environment_then_the_env_file_then_the_project() {
     assert_eq!(target(&given), "s3://file/x/");
     let settings = resolved(&given);
     let upstream = settings.upstream().expect("the env-file says it");
-    assert_eq!(settings.s3(upstream).region, "there");
-    assert_eq!(settings.s3(settings.target()).region, "us-east-1");
+    assert_eq!(settings.s3(settings.whose(upstream)).region, "there");
+    assert_eq!(
+        settings.s3(settings.whose(settings.target())).region,
+        "us-east-1"
+    );
     given.env_file = "";
     assert_eq!(target(&given), "/p/out");
     given.config = "";
@@ -380,17 +383,17 @@ fn what_is_upstream_has_its_own_settings_where_they_are_said() {
             aws_credentials: files,
             ..Given::default()
         });
-        let upstream = settings.upstream_s3();
+        let upstream = settings.s3(Whose::Upstream);
         assert_eq!(
             upstream,
-            settings.s3(settings.upstream().expect("it is said"))
+            settings.s3(settings.whose(settings.upstream().expect("it is said")))
         );
         assert_eq!(upstream.region, region, "{env:?}");
         let found = upstream.endpoint.as_ref().map(Url::as_str);
         assert_eq!(found, endpoint, "{env:?}");
         assert_eq!(upstream.credentials, keys(id, None), "{env:?}");
         // The target's are what they are without.
-        let target = settings.s3(settings.target());
+        let target = settings.s3(settings.whose(settings.target()));
         assert_eq!(
             (target.region.as_str(), &target.credentials),
             ("both", &keys("p", None))

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use pybuild::model::Sha256;
 use s3s::dto::*;
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
@@ -21,6 +24,8 @@ pub(crate) struct Store {
     pub(crate) uploads: bool,
     /// Whether anybody may do anything.
     pub(crate) public: bool,
+    /// Below which name buckets have theirs.
+    pub(crate) domain: Option<&'static str>,
     /// How many keys a page of a listing has.
     pub(crate) page: i32,
 }
@@ -29,6 +34,7 @@ pub(crate) const AWS: Store = Store {
     conditions: true,
     uploads: true,
     public: false,
+    domain: None,
     page: 3, // small, so that there are several
 };
 
@@ -49,6 +55,8 @@ pub(super) struct Buckets {
     uploads: Arc<Mutex<Uploads>>,
     changing: tokio::sync::Mutex<()>,
     root: PathBuf,
+    /// What S3 says of objects that were put in parts: the digest of the parts' digests.
+    composites: Mutex<BTreeMap<String, String>>,
 }
 
 impl Buckets {
@@ -60,6 +68,7 @@ impl Buckets {
             uploads,
             changing: tokio::sync::Mutex::new(()),
             root: root.to_owned(),
+            composites: Mutex::default(),
         }
     }
 
@@ -78,6 +87,16 @@ impl Buckets {
             Err(s3_error!(NoSuchUpload))
         }
     }
+}
+
+/// The digest of the digests of an upload's parts, if all have one, and how many they are.
+fn composite(upload: &Begun) -> Option<String> {
+    let mut digests = Vec::new();
+    for (_, sha256, _) in upload.parts.values() {
+        digests.extend(BASE64_STANDARD.decode(sha256.as_ref()?).ok()?);
+    }
+    let digest = BASE64_STANDARD.encode(Sha256::of(&digests).as_bytes());
+    Some(format!("{digest}-{}", upload.parts.len()))
 }
 
 /// `s3s-fs` says of an upload that it does not know that it is not yours.
@@ -130,7 +149,15 @@ impl S3 for Buckets {
         &self,
         req: S3Request<HeadObjectInput>,
     ) -> S3Result<S3Response<HeadObjectOutput>> {
-        self.files.head_object(req).await
+        let composite = {
+            let composites = self.composites.lock().expect("no panic");
+            composites.get(&req.input.key).cloned()
+        };
+        let mut head = self.files.head_object(req).await?;
+        if head.output.checksum_sha256.is_none() {
+            head.output.checksum_sha256 = composite;
+        }
+        Ok(head)
     }
 
     async fn delete_object(
@@ -181,6 +208,8 @@ impl S3 for Buckets {
         if !self.store.conditions {
             req.input.if_none_match = None;
         }
+        let key = &req.input.key;
+        self.composites.lock().expect("no panic").remove(key);
         self.files.put_object(req).await
     }
 
@@ -294,12 +323,19 @@ impl S3 for Buckets {
                 }
             }
         }
+        let key = req.input.key.clone();
         let completed = self
             .files
             .complete_multipart_upload(req)
             .await
             .map_err(gone)?;
-        self.uploads.lock().expect("no panic").remove(&id);
+        let upload = self.uploads.lock().expect("no panic").remove(&id);
+        let composite = upload.and_then(|upload| composite(&upload));
+        let mut composites = self.composites.lock().expect("no panic");
+        match composite {
+            Some(composite) => composites.insert(key, composite),
+            None => composites.remove(&key),
+        };
         Ok(completed)
     }
 

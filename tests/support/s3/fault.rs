@@ -1,7 +1,9 @@
 //! What a server can do wrong, and a body that breaks off.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
@@ -20,6 +22,10 @@ pub(crate) enum Fault {
     Truncated(usize),
     /// Nothing more comes after so many bytes of the answer's body.
     Stalled(usize),
+    /// All is done, but so much later, and the answer comes in pieces so far apart.
+    Slow(Duration),
+    /// Nothing is done until so many requests have come.
+    Meet(Arc<tokio::sync::Barrier>),
     /// A bit of what arrives is not what was sent.
     Flipped,
 }
@@ -39,6 +45,7 @@ pub(super) struct Broken {
     sent: usize,
     /// What came before the break has been sent.
     flushed: bool,
+    pause: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 impl Broken {
@@ -49,6 +56,7 @@ impl Broken {
             fault,
             sent: 0,
             flushed: false,
+            pause: None,
         }
     }
 }
@@ -78,6 +86,15 @@ impl hyper::body::Body for Broken {
             }
             // Nobody wakes this any more.
             return Poll::Pending;
+        }
+        if let Fault::Slow(pause) = self.fault {
+            let sleep = self
+                .pause
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
+            if sleep.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            self.pause = None;
         }
         let most = self.bytes.len().min(at - self.sent).min(64 << 10);
         let slice = self.bytes.split_to(most);

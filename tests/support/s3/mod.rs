@@ -6,7 +6,9 @@ mod fault;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -15,6 +17,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use s3s::auth::SimpleAuth;
+use s3s::host::SingleDomain;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::sync::oneshot;
 
@@ -33,6 +36,8 @@ pub(crate) struct Seen {
     pub(crate) method: String,
     pub(crate) uri: String,
     pub(crate) headers: BTreeMap<String, String>,
+    /// What it brought, as far as that is known.
+    pub(crate) body: Bytes,
 }
 
 impl Seen {
@@ -48,6 +53,8 @@ struct Shared {
     faults: Box<Faults>,
     seen: Mutex<Vec<Seen>>,
     uploads: Arc<Mutex<Uploads>>,
+    /// How many requests it is about.
+    doing: AtomicUsize,
 }
 
 /// The server; it ends when it is dropped.
@@ -73,6 +80,9 @@ impl Server {
         let uploads = Arc::default();
         let buckets = Buckets::new(root, store, Arc::clone(&uploads));
         let mut builder = S3ServiceBuilder::new(buckets);
+        if let Some(domain) = store.domain {
+            builder.set_host(SingleDomain::new(domain).expect("a domain"));
+        }
         if !store.public {
             builder.set_auth(SimpleAuth::from_single(KEY, SECRET));
         }
@@ -81,6 +91,7 @@ impl Server {
             faults: Box::new(faults),
             seen: Mutex::default(),
             uploads,
+            doing: AtomicUsize::new(0),
         });
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -119,8 +130,25 @@ impl Server {
         seen.iter().filter(|seen| seen.is(method, part)).count()
     }
 
-    /// The uploads under way: their keys and how many parts each has.
+    /// What the requests of this kind brought.
+    pub(crate) fn bodies(&self, method: &str, part: &str) -> Vec<String> {
+        let seen = self.seen();
+        let bodies = seen.iter().filter(|seen| seen.is(method, part));
+        bodies
+            .map(|seen| String::from_utf8_lossy(&seen.body).into_owned())
+            .collect()
+    }
+
+    /// The uploads under way: their keys and how many parts each has, once all is done that was
+    /// asked for.
     pub(crate) fn uploads(&self) -> Vec<(String, usize)> {
+        // What a killed client has sent may still be on its way.
+        let mut idle = 0;
+        while idle < 10 {
+            std::thread::sleep(Duration::from_millis(2));
+            let doing = self.shared.doing.load(Ordering::SeqCst) > 0;
+            idle = if doing { 0 } else { idle + 1 };
+        }
         let uploads = self.shared.uploads.lock().expect("no panic");
         let uploads = uploads.values();
         uploads
@@ -156,6 +184,7 @@ async fn serve(
         headers: headers
             .map(|(name, value)| (name.to_string(), text(value)))
             .collect(),
+        body: Bytes::new(),
     };
     let number = {
         let mut all = shared.seen.lock().expect("no panic");
@@ -165,6 +194,16 @@ async fn serve(
     let fault = (shared.faults)(number, &seen);
     let gone = |_| std::io::Error::other("gone");
     let body = body.collect().await.map_err(gone)?.to_bytes();
+    if body.len() < 4096 {
+        shared.seen.lock().expect("no panic")[number].body = body.clone();
+    }
+    match &fault {
+        Fault::Slow(pause) => tokio::time::sleep(*pause).await,
+        Fault::Meet(all) => {
+            all.wait().await;
+        }
+        _ => {}
+    }
     let body = match &fault {
         Fault::Answer(status, headers, text) => {
             let mut answer = Response::builder().status(*status);
@@ -187,7 +226,14 @@ async fn serve(
         _ => body,
     };
     let request = Request::from_parts(parts, s3s::Body::http_body(Full::new(body)));
-    let answer = shared.service.call(request).await;
+    // A store finishes what it has begun, whether or not anybody waits for the answer.
+    shared.doing.fetch_add(1, Ordering::SeqCst);
+    let doing = tokio::spawn(async move {
+        let answer = shared.service.call(request).await;
+        shared.doing.fetch_sub(1, Ordering::SeqCst);
+        answer
+    });
+    let answer = doing.await.map_err(std::io::Error::other)?;
     let answer = answer.map_err(|_| std::io::Error::other("the service"))?;
     if matches!(fault, Fault::Lost) {
         // Its body is part of the doing.
