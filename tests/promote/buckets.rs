@@ -11,7 +11,7 @@ use crate::server::{AWS, Fault, KEY, SECRET, Seen, Server, Store, refusal};
 /// What is found in production, but for what tells whether it can be written to.
 pub(crate) fn production(place: &Place) -> std::collections::BTreeMap<String, Vec<u8>> {
     let mut found = tree(&place.buckets().join("production/q"));
-    found.retain(|key, _| !key.starts_with(".pybuild-probe-"));
+    found.retain(|key, _| !key.starts_with(".pybuild-"));
     found
 }
 
@@ -88,7 +88,7 @@ fn the_store_itself_copies_tarballs_and_records_come_last() {
     }
     assert_eq!(server.uploads(), []);
     // What is there is told by its digest or read, and nothing is put.
-    let puts = || server.count("PUT", "production/q") - server.count("PUT", ".pybuild-probe-");
+    let puts = || server.count("PUT", "production/q") - server.count("PUT", ".pybuild-");
     let before = puts();
     all_are(&ends(run(&[]), 0), "there");
     assert_eq!(puts(), before);
