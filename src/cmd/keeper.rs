@@ -22,7 +22,7 @@ use super::Failure;
 use super::handed::Handed;
 use super::steward::inherited_socket;
 use super::target::keep_secrets;
-use crate::publish::{self, Inputs, PublishError, Secret, Settings, Target};
+use crate::publish::{self, Inputs, PublishError, Secret, Settings, Whose};
 use crate::sys::interrupt::Interrupt;
 use crate::sys::{inherit, socket};
 use crate::ui::ExitKind;
@@ -41,9 +41,7 @@ enum Answer {
 /// has its steward's.
 pub(super) fn settings(inputs: &Inputs) -> Result<Settings, Failure> {
     let settings = Settings::resolve(inputs)?;
-    let buckets = [Some(settings.target()), settings.upstream()];
-    let bucket = |target: Option<&Target>| matches!(target, Some(Target::S3 { .. }));
-    if !settings.needs_keeper() || !buckets.into_iter().any(bucket) {
+    if !settings.needs_keeper() {
         return Ok(settings);
     }
     if KEEPER.get().is_none() && geteuid().is_root() {
@@ -145,8 +143,9 @@ fn serve(socket: &OwnedFd, interrupt: &Interrupt) -> Option<()> {
     let handed: Handed = serde_json::from_slice(&message).ok()?;
     let settings = Settings::resolve(&handed.into()).ok()?;
     while wait(socket, interrupt) {
-        socket::receive(socket.as_fd()).ok()??;
-        let answer = match settings.tell(interrupt) {
+        let (question, _) = socket::receive(socket.as_fd()).ok()??;
+        let whose: Whose = serde_json::from_slice(&question).ok()?;
+        let answer = match settings.tell(whose, interrupt) {
             Ok(secret) => Answer::Told(secret.reveal().to_owned()),
             Err(PublishError::CredentialSource { source_name, why }) => {
                 Answer::Failed(source_name, why)
@@ -185,9 +184,10 @@ struct ToKeeper {
 }
 
 impl publish::Keeper for ToKeeper {
-    fn tell(&self, interrupt: &Interrupt) -> Result<Secret, PublishError> {
+    fn tell(&self, whose: Whose, interrupt: &Interrupt) -> Result<Secret, PublishError> {
+        let question = serde_json::to_vec(&whose).unwrap_or_default();
         let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        let asked = socket::send(socket.as_fd(), b"?", &[]);
+        let asked = socket::send(socket.as_fd(), &question, &[]);
         let answered = asked.map(|()| wait(&socket, interrupt));
         interrupt.check()?;
         let message = answered.and_then(|_| socket::receive(socket.as_fd()));

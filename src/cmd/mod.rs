@@ -5,6 +5,7 @@ mod deploy;
 mod deploy_runtimes;
 mod doctor;
 mod dry_run;
+mod examine;
 mod failure;
 mod gc;
 mod handed;
@@ -14,6 +15,7 @@ mod limits;
 mod log;
 mod make;
 mod prepare;
+mod promote;
 mod publisher;
 mod rebuild;
 mod reproduce;
@@ -58,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Prepare(args) => prepare::run(&global, args),
         Command::Run(args) => run::run(&global, args, &launcher),
         Command::Verify(args) => verify::run(&global, args),
+        Command::Promote(args) => promote::run(&global, args),
         Command::Gc(args) => gc::run(&global, args),
         Command::Index(args) => index::run(&global, args),
         Command::Doctor => doctor::run(&global),

@@ -155,12 +155,15 @@ impl Place for Directory {
         Ok(self.stat(key)?.map(|found| Head {
             size: found.len(),
             sha256: None,
+            parts: None,
+            etag: None,
         }))
     }
 
     fn read<'a>(
         &'a self,
         key: &str,
+        _: Option<&str>,
         interrupt: &'a Interrupt,
     ) -> Result<Option<Box<dyn Read + Send + 'a>>, PublishError> {
         if self.stat(key)?.is_none() {
@@ -168,6 +171,13 @@ impl Place for Directory {
         }
         let file = sysfs::open(&self.path(key))?;
         Ok(Some(Box::new(interruptible(file, interrupt))))
+    }
+
+    fn file(&self, key: &str) -> Result<Option<File>, PublishError> {
+        match self.stat(key)? {
+            Some(_) => Ok(Some(sysfs::open(&self.path(key))?)),
+            None => Ok(None),
+        }
     }
 
     fn put(

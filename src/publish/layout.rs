@@ -37,6 +37,15 @@ impl Keys {
         }
     }
 
+    /// The key of one of them.
+    pub fn key(&self, role: Role) -> &str {
+        match role {
+            Role::Tarball => &self.tarball,
+            Role::Sha256 => &self.sha256,
+            Role::Record => &self.record,
+        }
+    }
+
     /// The file name in the tarball's key.
     pub fn file_name(&self) -> &str {
         self.tarball

@@ -117,12 +117,18 @@ impl Place for Web {
             what: format!("HEAD {}{key}", self.shown),
             why: "it does not say how large it is".to_owned(),
         })?;
-        Ok(Some(Head { size, sha256: None }))
+        Ok(Some(Head {
+            size,
+            sha256: None,
+            parts: None,
+            etag: None,
+        }))
     }
 
     fn read<'a>(
         &'a self,
         key: &str,
+        _: Option<&str>,
         interrupt: &'a Interrupt,
     ) -> Result<Option<Box<dyn Read + Send + 'a>>, PublishError> {
         let first = self.ask(&Method::GET, key, &HeaderMap::new(), interrupt)?;

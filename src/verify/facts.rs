@@ -4,7 +4,7 @@ use crate::archive::Codec;
 use crate::artifact::checksum::parse_sha256_line;
 use crate::artifact::record::Record;
 use crate::model::Sha256;
-use crate::publish::{Named, read_key};
+use crate::publish::{Head, Named, read_key};
 
 use super::stream::Stream;
 
@@ -35,7 +35,7 @@ pub struct Archive {
     pub codec: Codec,
     /// What the listing says of its size, where there is a listing and it is there.
     pub listed: Option<u64>,
-    /// What the target says of it when asked.
+    /// What the target says of it when asked; its bytes are read of this very object.
     pub head: Seen<Head>,
     /// Its bytes.
     pub bytes: Seen<Stream>,
@@ -78,15 +78,6 @@ impl<T> Seen<T> {
     }
 }
 
-/// What a target says of an object without giving it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
-    /// Its size.
-    pub size: u64,
-    /// Its digest, where the store keeps one.
-    pub sha256: Option<Sha256>,
-}
-
 /// What an index says of a tarball.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Indexed {
@@ -112,6 +103,8 @@ pub struct Checksum {
     pub digest: Sha256,
     /// The file it is of.
     pub file: String,
+    /// The whole line, as it is there.
+    pub line: String,
 }
 
 impl Archive {
@@ -173,7 +166,11 @@ pub fn checksum(bytes: &[u8]) -> Sidecar<Checksum> {
         return Sidecar::Wrong("its line has no end: it is cut short".to_owned());
     }
     match parse_sha256_line(text) {
-        Ok((digest, file)) => Sidecar::Sound(Checksum { digest, file }),
+        Ok((digest, file)) => Sidecar::Sound(Checksum {
+            digest,
+            file,
+            line: text.to_owned(),
+        }),
         Err(error) => Sidecar::Wrong(error.to_string()),
     }
 }

@@ -13,7 +13,7 @@ use crate::store::{Scratch, Store, StoreError};
 use crate::sys::fs::{self as sysfs, FsError};
 use crate::sys::interrupt::{Interrupt, Interrupted};
 
-use super::facts::{self, Archive, Facts, Head, Seen, Sidecar};
+use super::facts::{self, Archive, Facts, Seen, Sidecar};
 use super::identity::{Identify, IdentityError};
 use super::lock::Lock;
 use super::report::{Report, Unseen};
@@ -298,10 +298,7 @@ impl Look<'_> {
             archive.record = self.small(&format!("{key}.json"), facts::record)?;
         }
         if !matches!(archive.head, Seen::Absent) {
-            archive.head = self.seen(self.remote.head(&key, self.interrupt), |head| Head {
-                size: head.size,
-                sha256: head.sha256,
-            })?;
+            archive.head = self.seen(self.remote.head(&key, self.interrupt), |head| head)?;
         }
         if self.options.depth == Depth::Headers {
             self.phase.advance(1);
@@ -360,7 +357,11 @@ impl Look<'_> {
         archive: &Archive,
         keep: Option<&File>,
     ) -> Result<Seen<super::stream::Stream>, Stop> {
-        let mut reader = match self.remote.read(&archive.key, self.interrupt) {
+        let reader = match archive.head.there() {
+            Some(head) => self.remote.read_as(&archive.key, head, self.interrupt),
+            None => self.remote.read(&archive.key, self.interrupt),
+        };
+        let mut reader = match reader {
             Ok(Some(reader)) => reader,
             Ok(None) => return Ok(Seen::Absent),
             Err(error) => return self.refused(error),

@@ -9,7 +9,7 @@ use pybuild::artifact::checksum::sha256_line;
 use pybuild::artifact::package::Artifact;
 use pybuild::artifact::record::ArtifactRecord;
 use pybuild::model::{Kind, Sha256};
-use pybuild::publish::{Content, Mode, PublishError, Put, Remote, Settings, Target};
+use pybuild::publish::{Content, Head, Mode, PublishError, Put, Remote, Settings, Target, Way};
 use pybuild::store::Store;
 use pybuild::sys::interrupt::Interrupt;
 
@@ -67,6 +67,23 @@ pub(crate) fn put_file(
         digest: Sha256::of(bytes),
     };
     remote.put(key, content, mode, &|_| {}, &interrupt())
+}
+
+/// Copies an object as it is by now.
+pub(crate) fn copy(
+    to: &Remote,
+    from: &Remote,
+    key: &str,
+    head: &Head,
+    mode: Mode,
+) -> Result<(Put, Way), PublishError> {
+    let scratch = tempfile::tempdir().expect("a temporary directory");
+    let digest = from.digest(key, &interrupt())?.expect("it is there");
+    let what = (head, digest);
+    let copied = to.copy_from(from, key, what, mode, scratch.path(), &|_| {}, &interrupt());
+    let left = fs::read_dir(scratch.path()).expect("there").count();
+    assert_eq!(left, 0, "nothing is left over");
+    copied
 }
 
 /// All of an object.

@@ -10,7 +10,7 @@ use pybuild::publish::{
     Conditional, Content, Keys, Layout, Mode, PublishError, Put, Remote, Target, are_there, keys,
 };
 
-use crate::kit::{bytes, get, interrupt, list, put, put_file};
+use crate::kit::{bytes, copy, get, interrupt, list, put, put_file};
 use crate::server::{AWS, Fault, Seen, Server, Store, refusal, remote, root};
 
 pub(crate) const LARGE: usize = 40 << 20;
@@ -227,9 +227,9 @@ fn copies_are_byte_identical_by_any_way() {
                 .head(key, &interrupt())
                 .expect("no error")
                 .expect("it is there");
-            let copy = |mode| to.copy_from(&staging, key, &head, mode, &interrupt());
-            assert_eq!(copy(Mode::Create).expect("copied"), Put::Written);
-            assert_eq!(copy(Mode::Create).expect("the same"), Put::AlreadySame);
+            let copy = |mode| copy(to, &staging, key, &head, mode);
+            assert_eq!(copy(Mode::Create).expect("copied").0, Put::Written);
+            assert_eq!(copy(Mode::Create).expect("the same").0, Put::AlreadySame);
             assert_eq!(
                 get(to, key).expect("read"),
                 get(&staging, key).expect("read")
@@ -240,13 +240,12 @@ fn copies_are_byte_identical_by_any_way() {
             .head("k.json", &interrupt())
             .expect("no error")
             .expect("it is there");
-        let error = to.copy_from(&staging, "k.json", &head, Mode::Create, &interrupt());
+        let error = copy(to, &staging, "k.json", &head, Mode::Create);
         assert!(
             matches!(error, Err(PublishError::Exists { .. })),
             "{error:?}"
         );
-        to.copy_from(&staging, "k.json", &head, Mode::Overwrite, &interrupt())
-            .expect("copied");
+        copy(to, &staging, "k.json", &head, Mode::Overwrite).expect("copied");
         assert_eq!(
             get(to, "k.json").expect("read").as_deref(),
             Some(&b"{}"[..])
@@ -270,9 +269,7 @@ fn copies_are_byte_identical_by_any_way() {
     let stranger = remote(&server.url(), &other);
     let head = staging.head("k", &interrupt()).expect("no error");
     let head = head.expect("it is there");
-    stranger
-        .copy_from(&staging, "k", &head, Mode::Overwrite, &interrupt())
-        .expect("copied");
+    copy(&stranger, &staging, "k", &head, Mode::Overwrite).expect("copied");
     let all = server.seen();
     let all = all
         .iter()
@@ -305,9 +302,7 @@ fn how_objects_are_kept_is_said_where_they_are_made() {
     put_file(&staging, "large", &bytes(1, LARGE), Mode::Create).expect("put");
     let head = staging.head("small", &interrupt()).expect("no error");
     let head = head.expect("it is there");
-    production
-        .copy_from(&staging, "small", &head, Mode::Create, &interrupt())
-        .expect("copied");
+    copy(&production, &staging, "small", &head, Mode::Create).expect("copied");
     let seen = server.seen();
     let mut made = Vec::new();
     for request in &seen {

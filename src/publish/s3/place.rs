@@ -3,12 +3,12 @@
 use std::io::Read;
 
 use reqwest::Method;
+use reqwest::header::ETAG;
 
+use super::S3;
 use super::refusal::No;
 use super::request::{Ask, Failure};
 use super::xml::ListBucketResult;
-use super::{Known, S3};
-use crate::model::encode_path;
 use crate::publish::content::{Conditional, Content, Head, Mode, Object, Put, StaleUpload};
 use crate::publish::error::PublishError;
 use crate::publish::remote::{HIDDEN, Place, hidden_name, is_hidden};
@@ -28,19 +28,37 @@ impl Place for S3 {
     }
 
     fn head(&self, key: &str, interrupt: &Interrupt) -> Result<Option<Head>, PublishError> {
-        let known = self.known(key, interrupt)?;
-        Ok(known.map(|Known { head, composite: _ }| head))
+        self.known(key, interrupt)
     }
 
     fn read<'a>(
         &'a self,
         key: &str,
+        etag: Option<&str>,
         interrupt: &'a Interrupt,
     ) -> Result<Option<Box<dyn Read + Send + 'a>>, PublishError> {
-        let ask = Ask::new(Method::GET, Some(self.full(key)));
+        let mut ask = Ask::new(Method::GET, Some(self.full(key)));
+        if let Some(etag) = etag {
+            ask = ask.header("if-match", etag);
+        }
         let response = match self.open(&ask, interrupt) {
-            Ok(response) => response,
+            Ok(response) => {
+                // Not every store heeds the condition.
+                let found = response
+                    .headers()
+                    .get(ETAG)
+                    .and_then(|tag| tag.to_str().ok());
+                if let (Some(etag), Some(found)) = (etag, found)
+                    && etag != found
+                {
+                    return Err(self.changed(key));
+                }
+                response
+            }
             Err(Failure::Refusal(refusal)) if refusal.no() == No::Absent => return Ok(None),
+            Err(Failure::Refusal(refusal)) if refusal.no() == No::Precondition => {
+                return Err(self.changed(key));
+            }
             Err(failure) => return Err(self.error(&ask, failure)),
         };
         let full = self.full(key);
@@ -197,45 +215,5 @@ impl S3 {
         // It may be that it takes objects without conditions alone.
         self.ask(&ask(), interrupt)?;
         Ok(Conditional::Ignored)
-    }
-
-    /// Whether what is in one bucket can be copied to the other without coming by here.
-    pub(in crate::publish) fn is_beside(&self, other: &Self) -> bool {
-        let places = [&self.settings, &other.settings].map(|settings| {
-            (
-                settings.endpoint.as_ref(),
-                settings.region.as_str(),
-                &settings.credentials,
-            )
-        });
-        places[0] == places[1]
-    }
-
-    /// Copies an object of the bucket beside to the same key; false if something is there already.
-    pub(in crate::publish) fn copy(
-        &self,
-        from: &Self,
-        key: &str,
-        create: bool,
-        interrupt: &Interrupt,
-    ) -> Result<bool, PublishError> {
-        let source = format!("/{}/{}", from.bucket, encode_path(&from.full(key)));
-        let mut ask = Ask::new(Method::PUT, Some(self.full(key)));
-        ask = self.described(ask, key);
-        ask = ask.header("x-amz-copy-source", &source);
-        if self.settings.checksums {
-            // Makes the store compute it over the whole.
-            ask = ask.header("x-amz-checksum-algorithm", "SHA256");
-        }
-        if create && self.may_condition() {
-            ask = ask.header("if-none-match", "*");
-        }
-        match self.call(&ask, &Meter::none(), interrupt) {
-            Ok(_) => Ok(true),
-            Err(Failure::Refusal(refusal)) if create && refusal.no() == No::Precondition => {
-                Ok(false)
-            }
-            Err(failure) => Err(self.error(&ask, failure)),
-        }
     }
 }

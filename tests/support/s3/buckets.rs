@@ -1,5 +1,8 @@
 //! The store behind the server: files as objects.
 
+#[path = "copying.rs"]
+mod copying;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -181,9 +184,19 @@ impl S3 for Buckets {
 
     async fn copy_object(
         &self,
-        req: S3Request<CopyObjectInput>,
+        mut req: S3Request<CopyObjectInput>,
     ) -> S3Result<S3Response<CopyObjectOutput>> {
+        if !self.store.conditions {
+            req.input.copy_source_if_match = None;
+        }
         self.files.copy_object(req).await
+    }
+
+    async fn upload_part_copy(
+        &self,
+        req: S3Request<UploadPartCopyInput>,
+    ) -> S3Result<S3Response<UploadPartCopyOutput>> {
+        self.copied_part(req).await
     }
 
     async fn put_object(

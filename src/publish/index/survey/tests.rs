@@ -60,11 +60,17 @@ impl Place for Strange {
     }
     fn head(&self, _: &str, _: &Interrupt) -> Result<Option<Head>, PublishError> {
         let (size, sha256) = (7, Some(Sha256::of(b"another")));
-        Ok(self.there.then_some(Head { size, sha256 }))
+        Ok(self.there.then_some(Head {
+            size,
+            sha256,
+            parts: None,
+            etag: None,
+        }))
     }
     fn read<'a>(
         &'a self,
         key: &str,
+        _: Option<&str>,
         _: &'a Interrupt,
     ) -> Result<Option<Box<dyn Read + Send + 'a>>, PublishError> {
         let text = if key.ends_with(Role::Record.suffix()) {

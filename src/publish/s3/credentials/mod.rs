@@ -12,7 +12,7 @@ use object_store::aws::{AmazonS3Builder, AwsCredential, AwsCredentialProvider};
 use serde::Deserialize;
 
 pub use self::own::Keeper;
-pub(in crate::publish) use self::own::{is_own, tell};
+pub(in crate::publish) use self::own::{Kept, is_own, tell};
 use crate::net;
 use crate::publish::Secret;
 use crate::publish::error::PublishError;
@@ -30,16 +30,16 @@ pub(super) struct Source {
     from: Credentials,
     region: String,
     target: String,
-    kept: Mutex<Option<Kept>>,
+    kept: Mutex<Option<Lasting>>,
     /// Of those that `object_store` gets.
     provider: Mutex<Option<AwsCredentialProvider>>,
     /// Who has the right to what they begin with, if this process does not.
-    keeper: Option<Arc<dyn Keeper>>,
+    keeper: Option<Kept>,
     /// To what is on this host, which no proxy is told of.
     direct: Wire,
 }
 
-struct Kept {
+struct Lasting {
     credential: Arc<AwsCredential>,
     expires: Option<Instant>,
 }
@@ -60,7 +60,7 @@ impl Source {
         settings: &S3Settings,
         target: &str,
         patience: &net::Settings,
-        keeper: Option<Arc<dyn Keeper>>,
+        keeper: Option<Kept>,
     ) -> Self {
         let patience = net::Settings {
             proxy: false,
@@ -85,7 +85,7 @@ impl Source {
     ) -> Result<Option<Arc<AwsCredential>>, PublishError> {
         // Held while they are fetched, so that they are fetched once.
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Kept {
+        if let Some(Lasting {
             credential,
             expires,
         }) = &*kept
@@ -143,7 +143,7 @@ impl Source {
         };
         check(&credential)?;
         let credential = Arc::new(credential);
-        *kept = Some(Kept {
+        *kept = Some(Lasting {
             credential: Arc::clone(&credential),
             expires,
         });
@@ -163,7 +163,7 @@ impl Source {
     /// What they begin with.
     fn own(&self, interrupt: &Interrupt) -> Result<Secret, PublishError> {
         match &self.keeper {
-            Some(keeper) => keeper.tell(interrupt),
+            Some(Kept { keeper, whose }) => keeper.tell(*whose, interrupt),
             None => tell(&self.from, interrupt),
         }
     }

@@ -6,12 +6,13 @@ use std::fs;
 use std::io::Read as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{LIMIT, wrong};
 use crate::publish::Secret;
 use crate::publish::error::PublishError;
-use crate::publish::settings::{Authorization, Credentials};
+use crate::publish::settings::{Authorization, Credentials, Whose};
 use crate::sys::interrupt::Interrupt;
 
 /// How a `credential_process` is called in messages.
@@ -19,11 +20,18 @@ pub(super) const PROCESS: &str = "credential_process";
 /// How long a `credential_process` may take: it may ask a person.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// A process with the rights to what credentials begin with. It is told nothing: which program or
-/// file that is, it knows itself.
+/// A process with the rights to what credentials begin with. It is told nothing but whose they
+/// are: which program or file that is, it knows itself.
 pub trait Keeper: fmt::Debug + Send + Sync {
     /// What the program prints, or the file holds, now.
-    fn tell(&self, interrupt: &Interrupt) -> Result<Secret, PublishError>;
+    fn tell(&self, whose: Whose, interrupt: &Interrupt) -> Result<Secret, PublishError>;
+}
+
+/// A keeper, and whose credentials it is asked for.
+#[derive(Debug)]
+pub(in crate::publish) struct Kept {
+    pub(in crate::publish) keeper: Arc<dyn Keeper>,
+    pub(in crate::publish) whose: Whose,
 }
 
 /// Whether credentials begin with something of that kind.
