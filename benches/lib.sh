@@ -42,17 +42,28 @@ facts() {
   printf '\n\n'
 }
 
-# time_to NAME COMMAND…: runs the command and adds its wall-clock time to the samples of NAME. What
-# it prints goes to a file that is shown if it fails.
-declare -A samples=()
+# time_to NAME COMMAND…: runs the command and adds its wall-clock time to the samples of NAME, and the
+# processors' time, which a busy machine changes less. What it prints goes to a file that is shown if
+# it fails.
+declare -A samples=() worked=()
 names=()
 time_to() {
-  local name=$1 begin end log=$BENCH_DIR/last.log
+  local name=$1 begin end before log=$BENCH_DIR/last.log
   shift
+  before=$(processors_time)
   begin=${EPOCHREALTIME/[.,]/} # microseconds
   "$@" >"$log" 2>&1 </dev/null || { cat "$log" >&2; die "failed: $name: $*"; }
   end=${EPOCHREALTIME/[.,]/}
+  worked[$name]+=$(($(processors_time) - before))$'\n'
   add_sample "$name" $((end - begin))
+}
+
+# What this shell's processes that have ended took of the processors, in ticks (proc_pid_stat(5)).
+ticks=$(getconf CLK_TCK)
+processors_time() {
+  local fields
+  read -ra fields <<<"$(sed 's/^.*) //' "/proc/$$/stat")"
+  echo $((fields[13] + fields[14]))
 }
 
 # add_sample NAME MICROSECONDS
@@ -61,21 +72,26 @@ add_sample() {
   samples[$1]+="$2"$'\n'
 }
 
+# middle: the median of numbers, one a line.
+middle() { sort -n | awk '{ a[NR] = $1 } END { print (a[int((NR + 1) / 2)] + a[int(NR / 2) + 1]) / 2 }'; }
 # median NAME: of its samples, in microseconds.
-median() { printf '%s' "${samples[$1]}" | sort -n | awk '{ a[NR] = $1 } END { print (a[int((NR + 1) / 2)] + a[int(NR / 2) + 1]) / 2 }'; }
+median() { printf '%s' "${samples[$1]}" | middle; }
 
-# table PEER [NAME…]: every name's median (or only these names'), least and greatest, and its ratio
-# to PEER's median.
+# table PEER [NAME…]: every name's median (or only these names'), least and greatest, its ratio to
+# PEER's median, and the median of the processors' time, where it is known.
 table() {
-  local peer=$1 name of
+  local peer=$1 name of cpu
   shift
-  local names=("${@:-${names[@]}}")
+  local shown=("$@")
+  (($#)) || shown=("${names[@]}")
   of=$(median "$peer")
-  printf '%-44s %10s %10s %10s %4s %7s\n' '' 'median s' 'min s' 'max s' runs ratio
-  for name in "${names[@]}"; do
-    printf '%s' "${samples[$name]}" | sort -n | awk -v name="$name" -v median="$(median "$name")" -v peer="$of" '
+  printf '%-44s %10s %10s %10s %4s %7s %8s\n' '' 'median s' 'min s' 'max s' runs ratio 'cpu s'
+  for name in "${shown[@]}"; do
+    cpu=
+    [ -z "${worked[$name]:-}" ] || cpu=$(printf '%s' "${worked[$name]}" | middle | awk -v ticks="$ticks" '{ printf "%.2f", $1 / ticks }')
+    printf '%s' "${samples[$name]}" | sort -n | awk -v name="$name" -v median="$(median "$name")" -v peer="$of" -v cpu="$cpu" '
       NR == 1 { min = $1 } { max = $1 }
-      END { printf "%-44s %10.4f %10.4f %10.4f %4d %7.2f\n", name, median / 1e6, min / 1e6, max / 1e6, NR, median / peer }'
+      END { printf "%-44s %10.4f %10.4f %10.4f %4d %7.2f %8s\n", name, median / 1e6, min / 1e6, max / 1e6, NR, median / peer, cpu }'
   done
   printf 'ratio: to %s\n' "$peer"
 }
@@ -110,13 +126,14 @@ until_listening() {
   done
 }
 
-# serve: an S3 server on this host with the bucket `bench`, whose objects are files below
-# $BENCH_DIR/s3/bench; what programs need to know of it is put into the environment.
+# serve BUCKET…: an S3 server on this host with these buckets, whose objects are files below
+# $BENCH_DIR/s3/BUCKET; what programs need to know of it is put into the environment.
 S3_SERVER=${S3_SERVER:-s3s-fs}
 serve() {
   have "$S3_SERVER" || die "no $S3_SERVER: cargo install s3s-fs --features binary, or set S3_SERVER"
   have python3 || die "no python3"
-  mkdir -p "$BENCH_DIR/s3/bench"
+  local bucket
+  for bucket in "$@"; do mkdir -p "$BENCH_DIR/s3/$bucket"; done
   server_port=$(free_port)
   export AWS_ACCESS_KEY_ID=bench AWS_SECRET_ACCESS_KEY=no-secret AWS_REGION=us-east-1
   export AWS_DEFAULT_REGION=us-east-1 AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null

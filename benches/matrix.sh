@@ -35,7 +35,7 @@ for n in $(seq "$STACKS"); do
     "$here/../rootfs-manifests/$STACK.toml" >"$BENCH_DIR/manifests/bench-$n.toml"
 done
 
-serve
+serve bench
 # What is looked at is which objects there are, not what is in them.
 for stack in "${stacks[@]}"; do
   mkdir -p "$BENCH_DIR/s3/bench/$stack/runtimes"

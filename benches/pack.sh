@@ -17,7 +17,7 @@ if [ -z "${TREE:-}" ]; then
   TREE=$BENCH_DIR/tree
   mkdir -p "$TREE"
   {
-    find /usr/lib/python3* /usr/lib/python2* -type f -readable -printf '%s %p\n' 2>/dev/null | LC_ALL=C sort -k 2
+    find /usr/lib/python3* -type f -readable -printf '%s %p\n' 2>/dev/null | LC_ALL=C sort -k 2
     find /usr/lib/*-linux-gnu* /usr/bin -type f -readable -size -20M -printf '%s %p\n' 2>/dev/null |
       LC_ALL=C sort -k 2 | shuf --random-source=<(yes 1)
   } | awk '(sum += $1) <= 190e6 { sub(/^[0-9]+ /, ""); print }' |
