@@ -17,20 +17,18 @@ have "$PUT" || die "no $PUT: cargo build --release --example put"
 have rclone && have aws || die "no rclone or no aws: apt-get install rclone awscli"
 facts "$S3_SERVER" rclone aws
 
-# Keys without directories, a bucket for each tool, and rclone without its recursive lists: s3s-fs 0.14
-# takes an empty delimiter for one, leaves the slash out of what is common in a list, and answers 500
-# where rclone asks whether a directory is an object. rclone finds nothing then, or waits and tries
-# again.
 dist=$BENCH_DIR/dist
-archives "$dist" "$SIZE" "$FILES"
-for archive in "$dist"/*; do mv "$archive" "${archive%.tar.gz}-debian-12-amd64.tar.gz"; done
+archives "$dist/debian-12/runtimes" "$SIZE" "$FILES"
 mkdir -p "$BENCH_DIR/store"
 ! is_root || chown 65534:65534 "$BENCH_DIR/store"
 export PYBUILD_HOME=$BENCH_DIR/store
 lock=$BENCH_DIR/store/lock
 "$PYBUILD" -q verify --target "$dist" --record --lock "$lock" >/dev/null || die "the archives are not sound"
-(cd "$dist" && sha256sum -- *) >"$BENCH_DIR/sums"
+(cd "$dist" && find . -type f -printf "%P\\0" | sort -z | xargs -0 sha256sum) >"$BENCH_DIR/sums"
 
+# A bucket for each tool, and rclone without its recursive lists: s3s-fs 0.14 takes an empty delimiter
+# for one, and answers 500 where rclone asks whether a directory is an object. rclone would find
+# nothing, or wait and try again.
 tools=(pybuild rclone aws)
 serve "${tools[@]}"
 export RCLONE_CONFIG=$BENCH_DIR/rclone.conf RCLONE_CONFIG_BENCH_TYPE=s3 RCLONE_CONFIG_BENCH_PROVIDER=Other
