@@ -39,7 +39,7 @@ pub struct Promote {
     #[command(flatten)]
     pub witnesses: Witnesses,
     /// How many archives are verified, and then copied, at once [default: the processors this
-    /// process may use]
+    /// process may use; with a target elsewhere at least 8, and then 4]
     #[arg(long, short)]
     pub jobs: Option<NonZeroUsize>,
     /// Where formulae and manifests come from.

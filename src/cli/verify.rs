@@ -60,7 +60,8 @@ pub struct Verify {
     /// What else says what should be there.
     #[command(flatten)]
     pub witnesses: Witnesses,
-    /// How many archives to look at at once [default: the processors this process may use]
+    /// How many archives to look at at once [default: the processors this process may use; of a
+    /// target elsewhere at least 8]
     #[arg(long, short)]
     pub jobs: Option<NonZeroUsize>,
     /// Where formulae and manifests come from.

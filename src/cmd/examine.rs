@@ -23,6 +23,9 @@ use crate::verify::{Depth, Identify, Lock, Options, Seeing, Selection, Tools, lo
 const LIST: u64 = 256 << 20;
 /// How old an upload must be to be called stale, in seconds: none takes a day.
 const STALE: i64 = 24 * 3600;
+/// How many archives are looked at at once, at least, in a target that is not on this host: there
+/// most of the time is spent waiting for answers.
+const LOOKS: usize = 8;
 
 /// What looking takes besides a target.
 pub(super) struct Examiner<'a> {
@@ -37,6 +40,8 @@ pub(super) struct Examiner<'a> {
     /// Keys that should be there.
     pub(super) expected: Vec<String>,
     pub(super) options: Options,
+    /// How many archives at once, if somebody says.
+    pub(super) jobs: Option<NonZeroUsize>,
 }
 
 impl<'a> Examiner<'a> {
@@ -60,12 +65,8 @@ impl<'a> Examiner<'a> {
                 stale_after: STALE,
                 now,
             },
+            jobs: None,
         })
-    }
-
-    /// So many at once.
-    pub(super) fn at_once(&mut self, asked: Option<NonZeroUsize>) {
-        self.options.jobs = jobs(asked);
     }
 
     /// Looks at everything that is selected.
@@ -99,8 +100,14 @@ impl<'a> Examiner<'a> {
             tools.identify = Some((&identify, &session.store));
         }
         let (observer, interrupt) = (session.observer(), &session.interrupt);
-        let (what, options) = (&self.what, &self.options);
-        Ok(look(remote, what, options, &tools, observer, interrupt)?)
+        // What is run takes the processors, wherever it comes from.
+        let least = if self.identity { 1 } else { LOOKS };
+        let options = Options {
+            jobs: at_once(self.jobs, &[remote.target()], least),
+            ..self.options
+        };
+        let what = &self.what;
+        Ok(look(remote, what, &options, &tools, observer, interrupt)?)
     }
 
     /// The run images of the stacks that have archives, as far as there are manifests of them.
@@ -118,6 +125,17 @@ impl<'a> Examiner<'a> {
             images.insert(name.clone(), rootfs.run.layers);
         }
         Ok(images)
+    }
+}
+
+/// How many archives at once: as asked, else as many as there are processors, and at least so many
+/// where one of the targets is not on this host.
+pub(super) fn at_once(asked: Option<NonZeroUsize>, targets: &[&Target], least: usize) -> usize {
+    let here = |target: &&Target| matches!(target, Target::Directory(_));
+    if asked.is_some() || targets.iter().all(here) {
+        jobs(asked)
+    } else {
+        jobs(None).max(least)
     }
 }
 
@@ -183,4 +201,27 @@ pub(super) fn read_list(file: Option<&Path>) -> Result<Vec<String>, Failure> {
     let lines = text.lines().map(str::trim);
     let keys = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
     Ok(keys.map(str::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_is_done_at_once_where_answers_are_waited_for() {
+        let target = |text: &str| text.parse::<Target>().expect("a target");
+        let (here, bucket) = (target("dist"), target("s3://bucket/"));
+        let web = target("https://example.org/dist/");
+        let processors = jobs(None);
+        let many = processors + 3;
+        let asked = NonZeroUsize::new(many + 1);
+        assert_eq!(at_once(None, &[&here], many), processors);
+        assert_eq!(at_once(None, &[&here, &bucket], many), many);
+        assert_eq!(at_once(None, &[&web], many), many);
+        assert_eq!(at_once(None, &[&bucket], 1), processors);
+        for target in [&here, &bucket] {
+            assert_eq!(at_once(asked, &[target], many), many + 1);
+            assert_eq!(at_once(NonZeroUsize::new(1), &[target], many), 1);
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::examine::{Examiner, no_lock, read_list, read_lock, selection};
+use super::examine::{Examiner, at_once, no_lock, read_list, read_lock, selection};
 use super::publisher::check_writable;
 use super::session::{Opened, Session};
 use super::target::Outlets;
@@ -21,6 +21,8 @@ use crate::verify::{Depth, Report};
 /// Archives in a row that cannot be copied for reasons that may pass, before the others are not
 /// tried any more.
 const GIVE_UP: usize = 4;
+/// How many archives are copied at once, at least, where one of the targets is not on this host.
+const COPIES: usize = 4;
 
 /// Verifies, copies what is sound, tells, and ends as that came out.
 pub(super) fn run(global: &Global, args: &Promote) -> Result<Done, Failure> {
@@ -53,7 +55,8 @@ pub(super) fn run(global: &Global, args: &Promote) -> Result<Done, Failure> {
         scratch: session.store.scratch()?,
         in_a_row: AtomicUsize::new(0),
     };
-    let mut failures = copying.all(&sound, examiner.options.jobs, &mut promoted);
+    let jobs = at_once(args.jobs, &[from.target(), to.target()], COPIES);
+    let mut failures = copying.all(&sound, jobs, &mut promoted);
     let failure = (!failures.is_empty()).then(|| failures.remove(0));
     let targets = (&from, &to);
     tell(global, args, &session, targets, &report, promoted, failure)
@@ -68,7 +71,7 @@ fn examiner(args: &Promote) -> Result<Examiner<'_>, Failure> {
     }
     examiner.expected = read_list(args.witnesses.list.as_deref())?;
     examiner.identity = args.identity;
-    examiner.at_once(args.jobs);
+    examiner.jobs = args.jobs;
     if args.digests {
         examiner.options.depth = Depth::Digests;
     }

@@ -35,7 +35,7 @@ pub(super) fn run(global: &Global, args: &cli::Verify) -> Result<Done, Failure> 
     examiner.lock = lock(args, &lock_file, &target)?;
     examiner.expected = read_list(args.witnesses.list.as_deref())?;
     examiner.identity = args.identity;
-    examiner.at_once(args.jobs);
+    examiner.jobs = args.jobs;
     examiner.options.record = args.record;
     examiner.options.depth = match (args.quick, args.digests) {
         (true, _) => Depth::Headers,

@@ -3,10 +3,10 @@
 //! `archive::extract` would refuse some of this and make harmless of the rest; others who unpack
 //! it would not. So nothing is left to the unpacker here.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use crate::archive::{Entry, EntryKind};
 use crate::artifact::rules::{Place, place_in};
@@ -40,7 +40,8 @@ impl Unsafe {
 /// The members that were seen so far.
 #[derive(Debug, Default)]
 pub(super) struct Members {
-    nodes: BTreeMap<PathBuf, Node>,
+    /// By path, without a slash too many, so that equal paths are equal bytes.
+    nodes: HashMap<Vec<u8>, Node>,
     kept: usize,
     full: bool,
     wrong: Unsafe,
@@ -91,13 +92,13 @@ impl Members {
         if path.is_empty() && kind == Kind::Directory {
             return; // the root itself, as `tar -C prefix .` writes it
         }
-        self.insert(entry.name, Path::new(OsStr::from_bytes(path)), kind);
+        self.insert(entry.name, path, kind);
     }
 
     fn hard_link(&mut self, entry: &Entry<'_>) {
         let what = match &entry.target {
             Err(_) => "it is a hard link to somewhere outside",
-            Ok(target) => match self.nodes.get(Path::new(OsStr::from_bytes(target))) {
+            Ok(target) => match self.nodes.get(target) {
                 Some(node) if node.kind == Kind::File => return,
                 Some(_) => "it is a hard link to something that is no file",
                 None => "it is a hard link to nothing that came before it",
@@ -106,11 +107,11 @@ impl Members {
         self.wrong.tell(entry.name, what);
     }
 
-    fn insert(&mut self, name: &[u8], path: &Path, kind: Kind) {
-        for parent in path.ancestors().skip(1) {
-            if parent.as_os_str().is_empty() {
-                break;
-            }
+    fn insert(&mut self, name: &[u8], path: &[u8], kind: Kind) {
+        let mut below = path;
+        while let Some(end) = below.iter().rposition(|byte| *byte == b'/') {
+            let parent = &below[..end];
+            below = parent;
             match self.nodes.get(parent).map(|node| &node.kind) {
                 Some(Kind::Directory) => break,
                 Some(_) => {
@@ -129,12 +130,12 @@ impl Members {
         }
     }
 
-    fn put(&mut self, path: &Path, kind: Kind, implied: bool) {
+    fn put(&mut self, path: &[u8], kind: Kind, implied: bool) {
         let link = match &kind {
             Kind::Link(to) => to.len(),
             _ => 0,
         };
-        self.kept += path.as_os_str().len() + link + OVERHEAD;
+        self.kept += path.len() + link + OVERHEAD;
         if self.kept > NAMES {
             self.full = true;
             return;
@@ -149,17 +150,21 @@ impl Members {
             let what = "it has more names than any runtime, and they were not all looked at";
             self.wrong.told.push(what.to_owned());
         }
-        let kind = |path: &Path| self.nodes.get(path).map(|node| &node.kind);
+        let kind = |path: &Path| {
+            let node = self.nodes.get(path.as_os_str().as_bytes());
+            node.map(|node| &node.kind)
+        };
         let mut found = Vec::new();
         for (path, node) in &self.nodes {
             if let Kind::Link(to) = &node.kind
-                && let Some(what) = link(&kind, path, Path::new(to))
+                && let Some(what) = link(&kind, Path::new(OsStr::from_bytes(path)), Path::new(to))
             {
                 found.push((path.clone(), what));
             }
         }
+        found.sort();
         for (path, what) in found {
-            self.wrong.tell(path.as_os_str().as_bytes(), &what);
+            self.wrong.tell(&path, &what);
         }
         self.wrong
     }
