@@ -69,7 +69,8 @@ impl<'a> Partial<'a> {
                 Some((url.parse().ok()?, validator.to_owned()))
             });
         let too_long = self.download.size.is_some_and(|size| found.len() > size);
-        if too_long || !found.is_file() || !(whole || self.origin.is_some()) {
+        let named = self.download.urls.iter().any(|url| self.is_named(url));
+        if too_long || !found.is_file() || !(whole || named || self.origin.is_some()) {
             return self.discard();
         }
         let mut file = OpenOptions::new()
@@ -93,6 +94,12 @@ impl<'a> Partial<'a> {
         self.resumed = true;
         self.tell();
         Ok(())
+    }
+
+    /// Whether the URL names the content itself, as those of registries' blobs do: whatever came
+    /// from anywhere can be gone on from there, since the digest has the last word.
+    fn is_named(&self, url: &str) -> bool {
+        url.contains(&self.download.digest.to_string())
     }
 
     /// How far the furthest transfer got.
@@ -177,12 +184,15 @@ impl Sink for Partial<'_> {
     }
 
     fn resume(&self, url: &str) -> Option<Resume> {
+        let had = self.length;
+        if had > 0 && self.is_named(url) {
+            let validator = None;
+            return Some(Resume { had, validator });
+        }
         let (origin, validator) = self.origin.as_ref()?;
-        let usable = self.length > 0 && *origin == Sha256::of(url.as_bytes());
-        usable.then(|| Resume {
-            had: self.length,
-            validator: validator.clone(),
-        })
+        let usable = had > 0 && *origin == Sha256::of(url.as_bytes());
+        let validator = Some(validator.clone());
+        usable.then_some(Resume { had, validator })
     }
 
     fn restart(
