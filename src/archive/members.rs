@@ -135,6 +135,11 @@ impl<'a, R: Read> Members<'a, R> {
 
     /// The next piece of the current member's content, empty at its end.
     pub(super) fn data(&mut self) -> Result<&[u8], ArchiveError> {
+        self.data_within(usize::MAX)
+    }
+
+    /// The same, of at most so many bytes.
+    pub(super) fn data_within(&mut self, limit: usize) -> Result<&[u8], ArchiveError> {
         if self.content == 0 {
             return Ok(&[]);
         }
@@ -142,7 +147,7 @@ impl<'a, R: Read> Members<'a, R> {
             self.fill()?;
         }
         let most = usize::try_from(self.content).unwrap_or(usize::MAX);
-        let length = most.min(self.filled.len());
+        let length = most.min(self.filled.len()).min(limit);
         self.content -= length as u64;
         let start = self.take(length);
         Ok(&self.buffer[start..start + length])

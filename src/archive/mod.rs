@@ -5,6 +5,7 @@
 //! the same bytes for the same tree, on any host and with any number of threads.
 
 mod codec;
+mod contents;
 mod examine;
 mod extract;
 mod format;
@@ -26,6 +27,7 @@ use crate::sys::fs::FsError;
 use crate::sys::interrupt::Interrupted;
 
 pub use codec::{Codec, decoder, interruptible};
+pub use contents::contents;
 pub use examine::{Entry, Examined, examine};
 pub use extract::{Extract, Extracted, Limits, Trust, extract};
 pub use members::Kind as EntryKind;

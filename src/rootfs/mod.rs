@@ -4,6 +4,7 @@ mod catalog;
 pub mod debian;
 mod layer;
 pub mod manifest;
+pub mod oci;
 
 use std::path::PathBuf;
 
