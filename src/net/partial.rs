@@ -28,6 +28,11 @@ pub(super) struct Partial<'a> {
     origin: Option<(Sha256, String)>,
     /// Whether some of the bytes came in an earlier transfer.
     resumed: bool,
+    /// The URL that gave the first of them, if this process has seen it.
+    giver: Option<Sha256>,
+    /// Whether bytes of several transfers have been found not to fit together: from then on each
+    /// URL goes on from its own alone, so that one that lies cannot spoil what others give.
+    distrust: bool,
     /// The furthest that any transfer got, as told to `progress`.
     furthest: u64,
 }
@@ -51,6 +56,8 @@ impl<'a> Partial<'a> {
             length: 0,
             origin: None,
             resumed: false,
+            giver: None,
+            distrust: false,
             furthest: 0,
         };
         this.take_up(halt)?;
@@ -123,6 +130,7 @@ impl<'a> Partial<'a> {
         let found = std::mem::take(&mut self.hasher).finish();
         if found != self.download.digest {
             let resumed = self.resumed;
+            self.distrust |= resumed;
             self.discard()?;
             let trouble = if resumed {
                 Trouble::Unfit
@@ -185,7 +193,8 @@ impl Sink for Partial<'_> {
 
     fn resume(&self, url: &str) -> Option<Resume> {
         let had = self.length;
-        if had > 0 && self.is_named(url) {
+        let own = || self.giver == Some(Sha256::of(url.as_bytes()));
+        if had > 0 && self.is_named(url) && (!self.distrust || own()) {
             let validator = None;
             return Some(Resume { had, validator });
         }
@@ -212,6 +221,7 @@ impl Sink for Partial<'_> {
             .map_err(FsError::new("create", &self.path))
             .map_err(|error| self.local(error))?;
         self.file = Some(file);
+        self.giver = Some(Sha256::of(url.as_bytes()));
         let large = length.or(self.download.size);
         if let Some(validator) = validator
             && large.is_none_or(|size| size >= WORTH_RESUMING)

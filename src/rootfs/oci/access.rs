@@ -84,14 +84,14 @@ pub struct Inputs {
     pub plain: Option<String>,
     /// The environment that credential helpers get.
     pub env: BTreeMap<String, OsString>,
-    /// What helpers have said already, by registry; `None` is that they have nothing.
-    told: BTreeMap<String, Option<Told>>,
+    /// What helpers have said already ([`Inputs::settled`]); `None` is that they have nothing.
+    pub told: BTreeMap<String, Option<Told>>,
 }
 
 /// A credential that can be handed over, but not shown.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(from = "Handed", into = "Handed")]
-struct Told(Credential);
+pub struct Told(Credential);
 
 impl From<Handed> for Told {
     fn from(handed: Handed) -> Self {

@@ -137,6 +137,7 @@ pub(super) fn token(bytes: &[u8]) -> Result<Secret, DocumentError> {
 mod tests {
     use super::*;
 
+    #[allow(clippy::unnecessary_wraps)] // as `parse` gives it
     fn bearer(realm: &str, service: Option<&str>, scope: Option<&str>) -> Option<Challenge> {
         Some(Challenge::Bearer {
             realm: realm.to_owned(),

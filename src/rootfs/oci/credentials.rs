@@ -25,7 +25,7 @@ pub enum Credential {
         /// The password.
         password: Secret,
     },
-    /// What the token server gives tokens for: an OAuth2 refresh token.
+    /// What the token server gives tokens for: a refresh token (OAuth 2).
     Identity(Secret),
 }
 

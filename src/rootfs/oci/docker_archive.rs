@@ -151,12 +151,11 @@ impl<'a> Archive<'a> {
             let Some(wanted) = wanted.get(path) else {
                 return Ok(());
             };
-            // Taken out, since a member that is there twice was refused before.
-            if !missing.contains(&wanted.digest) {
-                progress(entry.size);
-            } else {
+            if missing.contains(&wanted.digest) {
                 deposit(wanted, content, entry.size, self.file, tools, progress)?;
                 missing.retain(|digest| *digest != wanted.digest);
+            } else {
+                progress(entry.size);
             }
             each();
             Ok(())

@@ -16,7 +16,9 @@ use crate::sys::interrupt::Interrupted;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
     /// It wants credentials, and there are none.
-    #[error("wants credentials, and none for {registry} are known (docker login writes them)")]
+    #[error(
+        "wants credentials for it, if there is such an image, and none for {registry} are known"
+    )]
     Missing {
         /// What they would be for.
         registry: String,
@@ -110,9 +112,9 @@ pub enum OciError {
     #[error("{source}{}", auth.as_ref().map(|auth| format!("\n  the registry {auth}")).unwrap_or_default())]
     Layer {
         /// Why.
-        source: NetError,
+        source: Box<NetError>,
         /// Why the registry does not let us, if it does not.
-        auth: Option<AuthError>,
+        auth: Option<Box<AuthError>>,
     },
     /// A document of the image is of no use.
     #[error("{what} {source}")]
@@ -156,7 +158,7 @@ pub enum OciError {
         /// The file.
         file: PathBuf,
         /// Why.
-        source: ArchiveError,
+        source: Box<ArchiveError>,
     },
     /// A file operation failed.
     #[error(transparent)]
@@ -166,7 +168,7 @@ pub enum OciError {
     Store(#[from] StoreError),
     /// The HTTP client or the store cannot be used.
     #[error(transparent)]
-    Net(NetError),
+    Net(Box<NetError>),
     /// The work should stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
@@ -224,7 +226,7 @@ impl OciError {
         };
         match self {
             Self::Unavailable { tried, .. } => tried.0.iter().any(|tried| denied(&tried.why)),
-            Self::Layer { auth, .. } => auth.as_ref().is_some_and(AuthError::is_denial),
+            Self::Layer { auth, .. } => auth.as_ref().is_some_and(|error| error.is_denial()),
             _ => false,
         }
     }
@@ -238,7 +240,7 @@ impl OciError {
         };
         match self {
             Self::Unavailable { tried, .. } => tried.0.iter().any(|tried| passing(&tried.why)),
-            Self::Layer { source, .. } | Self::Net(source) => match source {
+            Self::Layer { source, .. } | Self::Net(source) => match &**source {
                 NetError::Failed { attempts, .. } => {
                     attempts.0.iter().any(|attempt| may_pass(&attempt.trouble))
                 }
@@ -253,7 +255,7 @@ impl OciError {
         match error {
             NetError::Interrupted(interrupted) => Self::Interrupted(interrupted),
             NetError::Store(error) => Self::Store(error),
-            other => Self::Net(other),
+            other => Self::Net(Box::new(other)),
         }
     }
 
@@ -263,7 +265,7 @@ impl OciError {
             ArchiveError::Interrupted(interrupted) => Self::Interrupted(interrupted),
             source => Self::Archive {
                 file: file.to_owned(),
-                source,
+                source: Box::new(source),
             },
         }
     }

@@ -33,7 +33,7 @@ use crate::store::Store;
 use crate::sys::fs::{self as sysfs, FsError};
 use crate::sys::interrupt::Interrupt;
 
-pub use access::{Access, AccessError, Inputs};
+pub use access::{Access, AccessError, Inputs, Told};
 pub use credentials::Credential;
 pub use document::{DocumentError, LayerRef};
 pub use error::{AllTried, AuthError, OciError, Refusal, Tried};

@@ -73,11 +73,10 @@ impl fmt::Display for Place {
             Self::Registry(reference) => {
                 // An image that is called `oci` or so.
                 let short = reference.to_string();
-                let plain = short.parse().as_ref() == Ok(self);
-                return match plain {
-                    true => f.pad(&short),
-                    false => write!(f, "docker://{short}"),
-                };
+                if short.parse().as_ref() == Ok(self) {
+                    return f.pad(&short);
+                }
+                return write!(f, "docker://{short}");
             }
             Self::Layout { dir, name } => ("oci", dir, name),
             Self::DockerArchive { file, name } => ("docker-archive", file, name),

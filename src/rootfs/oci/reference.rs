@@ -109,6 +109,10 @@ impl Reference {
         } else {
             path.to_owned()
         };
+        if registry != HUB && registry != "localhost" && !registry.contains(['.', ':', '[']) {
+            // Docker takes `EXAMPLE/a` for a registry, which in lower case it would not.
+            return Err("its name has upper-case letters");
+        }
         if path.is_empty() {
             return Err("its name is empty");
         }
@@ -311,7 +315,6 @@ mod tests {
                 "[2001:db8::1]/a:latest",
             ),
             ("Example.ORG/a:B", "example.org/a:B", "example.org/a:B"),
-            ("EXAMPLE/a", "example/a:latest", "example/a:latest"),
             ("a/b/c/d", "docker.io/a/b/c/d:latest", "a/b/c/d:latest"),
             (
                 "a-b--c/d_e__f.g",
@@ -391,6 +394,7 @@ mod tests {
             "a:",
             "a:b:c",
             "Debian",
+            "EXAMPLE/a",
             "a/B",
             "../a",
             "a/..",

@@ -16,7 +16,7 @@ use super::token::{Keys, Session};
 use super::walk::{Role, Root, Source};
 use super::{Resolved, Tools};
 use crate::model::Sha256;
-use crate::net::{Ask, Download, NetError, Reply, redact};
+use crate::net::{Ask, Download, NetError, Reply, Trouble, redact};
 
 /// What is shown of a registry's words.
 const WORDS: usize = 300;
@@ -125,7 +125,7 @@ impl<'a> Repository<'a> {
                 Err(NetError::Failed { attempts, .. }) => {
                     let last = attempts.0.into_iter().next_back();
                     let trouble = last.map(|attempt| attempt.trouble);
-                    let none = crate::net::Trouble::Protocol("nothing");
+                    let none = Trouble::Protocol("nothing");
                     Err(Refusal::Trouble(trouble.unwrap_or(none)))
                 }
                 Err(error) => return Err(OciError::of_net(error)),
@@ -169,6 +169,24 @@ impl<'a> Repository<'a> {
         layers.iter().map(download).collect()
     }
 
+    /// A layer that nobody gave; those who wanted to know who asks are asked why.
+    fn layer(&self, source: NetError) -> OciError {
+        let (NetError::Failed { attempts, .. } | NetError::WrongDigest { attempts, .. }) = &source
+        else {
+            return OciError::of_net(source);
+        };
+        let denied = |trouble: &Trouble| matches!(trouble, Trouble::Status { code: 401, .. });
+        let mut last = attempts.0.iter().rev();
+        let refused = last.find(|attempt| denied(&attempt.trouble));
+        let session = refused.and_then(|attempt| {
+            let mut sessions = self.sessions.iter();
+            sessions.find(|session| attempt.url.starts_with(&session.base()))
+        });
+        let auth = session.map(|session| Box::new(session.denial()));
+        let source = Box::new(source);
+        OciError::Layer { source, auth }
+    }
+
     /// Fetches the layers, telling of bytes as they come.
     pub(super) fn fetch(
         &self,
@@ -187,13 +205,7 @@ impl<'a> Repository<'a> {
         client
             .fetch_all_as(&downloads, &self.keys(), store, interrupt, progress, &done)
             .map_err(|error| match error {
-                source @ (NetError::Failed { .. } | NetError::WrongDigest { .. }) => {
-                    let failures = self.sessions.iter().map(|session| session.failure());
-                    OciError::Layer {
-                        source,
-                        auth: failures.flatten().next_back(),
-                    }
-                }
+                NetError::Failed { .. } | NetError::WrongDigest { .. } => self.layer(error),
                 other => OciError::of_net(other),
             })
     }
@@ -238,15 +250,13 @@ fn safe(asked: &str, reply: &Reply) -> Result<(), Refusal> {
         return Ok(());
     }
     let why = "to another host over plain HTTP".to_owned();
-    Err(Refusal::Trouble(crate::net::Trouble::Redirect(why)))
+    Err(Refusal::Trouble(Trouble::Redirect(why)))
 }
 
 /// What a registry's refusal means.
 fn refusal(reply: &Reply, session: &Session) -> Refusal {
-    if reply.status == 401
-        && let Some(failure) = session.failure()
-    {
-        return Refusal::Auth(failure);
+    if reply.status == 401 {
+        return Refusal::Auth(session.denial());
     }
     Refusal::Status {
         trouble: reply.trouble(),

@@ -31,6 +31,10 @@ enum Found {
     Twice,
 }
 
+/// Takes a member, its path below the archive's root, and its content.
+pub(super) type Each<'a> =
+    dyn FnMut(&Entry<'_>, &[u8], &mut (dyn Read + Send)) -> Result<(), ArchiveFailure> + 'a;
+
 /// An archive that has been read once.
 pub(super) struct Tarball<'a> {
     file: &'a Path,
@@ -130,14 +134,7 @@ impl<'a> Tarball<'a> {
 
     /// Reads the archive once more and shows each member with its path to `each`. A member that
     /// does not stay below the archive's root spoils it.
-    pub(super) fn pass(
-        &self,
-        each: &mut dyn FnMut(
-            &Entry<'_>,
-            &[u8],
-            &mut (dyn Read + Send),
-        ) -> Result<(), ArchiveFailure>,
-    ) -> Result<(), OciError> {
+    pub(super) fn pass(&self, each: &mut Each<'_>) -> Result<(), OciError> {
         let file = open(self.file)?;
         let size = file
             .metadata()

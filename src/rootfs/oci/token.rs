@@ -1,6 +1,7 @@
 //! Who we are to one repository of one registry: found out at its first challenge, kept, and
 //! found out anew when it is refused.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -29,6 +30,8 @@ pub(super) struct Session {
 struct State {
     /// What `Authorization` says; nothing before the first challenge.
     authorization: Option<Secret>,
+    /// Where the credential for it comes from, if there is one.
+    from: Option<PathBuf>,
     /// Why there is nothing better.
     failure: Option<AuthError>,
 }
@@ -45,9 +48,15 @@ impl Session {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why the registry does not let us, if it does not.
-    pub(super) fn failure(&self) -> Option<AuthError> {
-        self.state().failure.clone()
+    /// Why the registry does not let us, which has just said so.
+    pub(super) fn denial(&self) -> AuthError {
+        let state = self.state();
+        let registry = self.endpoint.registry.clone();
+        let known = || match state.from.clone() {
+            Some(path) => AuthError::Refused { path },
+            None => AuthError::Missing { registry },
+        };
+        state.failure.clone().unwrap_or_else(known)
     }
 
     /// Whether a text, what a registry says, holds what it was told of us.
@@ -113,9 +122,10 @@ impl Authority for Keys<'_> {
             return Ok(true);
         }
         match self.answer(&session.endpoint, sent, challenges, interrupt)? {
-            Ok(authorization) => {
+            Ok((authorization, from)) => {
                 *state = State {
                     authorization: Some(authorization),
+                    from,
                     failure: None,
                 };
                 Ok(true)
@@ -128,7 +138,8 @@ impl Authority for Keys<'_> {
     }
 }
 
-type Found = Result<Secret, AuthError>;
+/// What to say, and where the credential for it comes from.
+type Found = Result<(Secret, Option<PathBuf>), AuthError>;
 
 impl Keys<'_> {
     /// What to say to a challenge.
@@ -171,7 +182,7 @@ impl Keys<'_> {
             Some(Challenge::Basic) => Ok(match credential {
                 None => Err(missing()),
                 Some((credential, path)) => match credential.basic() {
-                    Some(basic) if Some(&basic) != sent => Ok(basic),
+                    Some(basic) if Some(&basic) != sent => Ok((basic, Some(path))),
                     _ => Err(AuthError::Refused { path }),
                 },
             }),
@@ -222,13 +233,14 @@ impl Keys<'_> {
             }
             Err(error) => return Err(error),
         };
-        Ok(match (reply.status, credential) {
-            (400 | 401 | 403, Some((_, path))) => Err(AuthError::Refused { path }),
+        let from = credential.map(|(_, path)| path);
+        Ok(match (reply.status, from) {
+            (400 | 401 | 403, Some(path)) => Err(AuthError::Refused { path }),
             (401 | 403, None) => Err(AuthError::Missing {
                 registry: endpoint.registry.clone(),
             }),
-            (200..=299, _) => match challenge::token(&reply.body) {
-                Ok(token) => Ok(Secret::new(format!("Bearer {}", token.reveal()))),
+            (200..=299, from) => match challenge::token(&reply.body) {
+                Ok(token) => Ok((Secret::new(format!("Bearer {}", token.reveal())), from)),
                 Err(error) => Err(failed(format!("what it gives {error}"), false)),
             },
             _ => Err(failed(reply.trouble().to_string(), false)),
@@ -297,7 +309,7 @@ impl Question {
         url
     }
 
-    /// As a POST: the same project's OAuth2 specification, for identity tokens.
+    /// As a POST: the same project's specification of OAuth 2, for identity tokens.
     fn form(&self, token: &Secret) -> Secret {
         let mut form = String::new();
         let scopes = self.scopes.join(" ");
@@ -318,7 +330,8 @@ impl Question {
                 if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
                     form.push(char::from(byte));
                 } else {
-                    form.push_str(&format!("%{byte:02X}"));
+                    // Writing to a string cannot fail.
+                    let _ = write!(form, "%{byte:02X}");
                 }
             }
         }

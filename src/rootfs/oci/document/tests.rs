@@ -63,14 +63,16 @@ fn config(json: &Value) -> Result<Config, DocumentError> {
     Config::parse(json.to_string().as_bytes(), Arch::Amd64)
 }
 
+/// Platforms of an index, which of them is wanted, which entry that is.
+type Case<'a> = (
+    Vec<Option<(&'a str, &'a str, Option<&'a str>)>>,
+    Arch,
+    Option<usize>,
+);
+
 #[test]
 fn the_platform_is_chosen_and_attestations_are_not() {
     let linux = |arch, variant| Some(("linux", arch, variant));
-    type Case<'a> = (
-        Vec<Option<(&'a str, &'a str, Option<&'a str>)>>,
-        Arch,
-        Option<usize>,
-    );
     let table: [Case<'_>; 9] = [
         (
             vec![linux("arm64", None), linux("amd64", None)],
