@@ -1,6 +1,8 @@
 //! The command line, as clap reads it. Definitions only: what the commands do is in `cmd`.
 
 mod deploy;
+mod promote;
+mod verify;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -10,7 +12,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::{FormulaRef, StackName};
 
-pub use deploy::{Deploy, DeployRuntimes, Gc, Layout, Publishing, Targets};
+pub use deploy::{Deploy, DeployRuntimes, Gc, Index, Layout, Publishing, Targets};
+pub use promote::Promote;
+pub use verify::{Selected, Verify, Witnesses};
 
 /// Builds CPython and SQLite for operating-system stacks: sandboxed, reproducibly, without Docker
 /// and without root.
@@ -33,25 +37,37 @@ pub struct Global {
     #[arg(
         long,
         global = true,
+        help_heading = "Global options",
         value_name = "DIR",
         env = "PYBUILD_HOME",
         hide_env_values = true
     )]
     pub store: Option<PathBuf>,
     /// As root: the uid that builds run as [default: the store's owner, else nobody]
-    #[arg(long, global = true, value_name = "UID")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "UID"
+    )]
     pub run_as: Option<u32>,
     /// Say only what went wrong
-    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    #[arg(
+        long,
+        short,
+        global = true,
+        help_heading = "Global options",
+        conflicts_with = "verbose"
+    )]
     pub quiet: bool,
     /// Say everything: plans as they are executed, every line a build prints
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = "Global options")]
     pub verbose: bool,
     /// When to use colours and moving progress bars
-    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    #[arg(long, global = true, help_heading = "Global options", value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub color: Color,
     /// Results as JSON on standard output
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Global options")]
     pub json: bool,
 }
 
@@ -81,6 +97,10 @@ pub enum Command {
     Run(Run),
     /// Prove that a target holds what it says: every archive there, whole, safe, as recorded
     Verify(Verify),
+    /// List what a target has: index.json for programs, index.html to browse
+    Index(Index),
+    /// Verify what a target has, and copy what is sound to another
+    Promote(Promote),
     /// Give up the uploads to a target that nobody is going to finish
     Gc(Gc),
     /// Tell what this host can do, and what to change where it cannot
@@ -95,6 +115,7 @@ pub struct Sources {
     /// A directory of formulae that add to or replace the built-in ones
     #[arg(
         long = "formulae",
+        help_heading = "Where things come from",
         value_name = "DIR",
         env = "PYBUILD_FORMULAE",
         hide_env_values = true
@@ -111,6 +132,7 @@ pub struct StackSources {
     /// A directory of stack manifests that add to or replace the built-in ones
     #[arg(
         long,
+        help_heading = "Where things come from",
         value_name = "DIR",
         env = "PYBUILD_MANIFESTS",
         hide_env_values = true
@@ -119,6 +141,7 @@ pub struct StackSources {
     /// The Debian mirror to bootstrap from [default: the host's apt configuration's]
     #[arg(
         long,
+        help_heading = "Where things come from",
         value_name = "URL",
         env = "PYBUILD_DEBIAN_MIRROR",
         hide_env_values = true
@@ -168,14 +191,9 @@ pub struct Building {
     /// Where formulae and manifests come from.
     #[command(flatten)]
     pub sources: Sources,
-    /// A directory or URL that holds source tarballs by file name, asked after upstream
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "PYBUILD_SOURCE_MIRROR",
-        hide_env_values = true
-    )]
-    pub source_mirror: Option<String>,
+    /// Where sources come from.
+    #[command(flatten)]
+    pub mirror: SourceMirror,
     /// Which set of build options
     #[arg(long, default_value = "plain")]
     pub profile: String,
@@ -184,18 +202,32 @@ pub struct Building {
     pub limits: Limits,
 }
 
+/// Where sources come from besides upstream.
+#[derive(Debug, Args)]
+pub struct SourceMirror {
+    /// A directory or URL that holds source tarballs by file name, asked after upstream
+    #[arg(
+        long,
+        help_heading = "Where things come from",
+        value_name = "URL",
+        env = "PYBUILD_SOURCE_MIRROR",
+        hide_env_values = true
+    )]
+    pub source_mirror: Option<String>,
+}
+
 /// What one build step may use up.
 #[derive(Debug, Args)]
 pub struct Limits {
     /// Wall-clock limit of each step (`90s`, `45m`, `2h`)
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "2h")]
+    #[arg(long, help_heading = "Limits", value_name = "TIME", value_parser = parse_duration, default_value = "2h")]
     pub timeout: Duration,
     /// Memory that all processes of a step may use together (`512M`, `8G`) [default: what the
     /// host has]
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, help_heading = "Limits", value_name = "SIZE", value_parser = parse_size)]
     pub memory: Option<u64>,
     /// What a step may print (`64M`)
-    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "256M")]
+    #[arg(long, help_heading = "Limits", value_name = "SIZE", value_parser = parse_size, default_value = "256M")]
     pub max_output: u64,
 }
 
@@ -230,61 +262,6 @@ pub struct Run {
     /// The command and its arguments
     #[arg(required = true, last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
-}
-
-/// `pybuild verify`
-#[derive(Debug, Args)]
-#[allow(clippy::struct_excessive_bools)] // a flag is a bool
-pub struct Verify {
-    /// Only the archives of this stack: debian-12
-    pub stack: Option<StackName>,
-    /// Only those of these formulae: python, python-3.11.2, 'python-3.9.*'
-    pub formulae: Vec<String>,
-    /// What to verify: `s3://BUCKET/PREFIX`, `https://…` or a directory
-    /// [default: what `S3_BUCKET` or `pybuild.toml` says, else dist]
-    #[arg(long, value_name = "TARGET")]
-    pub target: Option<String>,
-    /// A file with environment variables as Docker reads it: KEY=value, or KEY to forward
-    #[arg(long, value_name = "FILE")]
-    pub env_file: Option<PathBuf>,
-    /// Look at what the target says of its archives and at what lies beside them, not into them
-    #[arg(long, conflicts_with_all = ["digests", "identity", "rebuild", "record"])]
-    pub quick: bool,
-    /// Compare the bytes of archives with what is recorded, and do not unpack them
-    #[arg(long, conflicts_with_all = ["identity", "rebuild", "record"])]
-    pub digests: bool,
-    /// Prove that what is inside is what the name says: run it in the stack's run image
-    #[arg(long)]
-    pub identity: bool,
-    /// Build each archive again and compare the bytes
-    #[arg(long)]
-    pub rebuild: bool,
-    /// Write what is found sound to the lock, and accept archives that have no record
-    #[arg(long)]
-    pub record: bool,
-    /// The digests that were recorded before [default: checksums.lock, if it is there]
-    #[arg(long, value_name = "FILE")]
-    pub lock: Option<PathBuf>,
-    /// A file with keys that must be there, one a line, or `-` for standard input
-    #[arg(long, value_name = "FILE")]
-    pub list: Option<PathBuf>,
-    /// How many archives to look at at once [default: the processors this process may use]
-    #[arg(long, short)]
-    pub jobs: Option<NonZeroUsize>,
-    /// Where formulae and manifests come from.
-    #[command(flatten)]
-    pub sources: Sources,
-    /// A directory or URL that holds source tarballs by file name, asked after upstream
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "PYBUILD_SOURCE_MIRROR",
-        hide_env_values = true
-    )]
-    pub source_mirror: Option<String>,
-    /// What a check, or a step of building again, may use up.
-    #[command(flatten)]
-    pub limits: Limits,
 }
 
 /// `pybuild log`

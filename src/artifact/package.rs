@@ -352,7 +352,11 @@ fn put(
         epoch,
         threads,
     };
-    let packed = pack(prefix, &pack_as, &mut out, interrupt)?;
+    let packed = pack(prefix, &pack_as, &mut out, interrupt).map_err(|error| match error {
+        // That the file cannot take it is the file system's affair, not the prefix's.
+        ArchiveError::Write(source) => FsError::new("write", &tarball)(source).into(),
+        error => PackageError::from(error),
+    })?;
     out.sync_all().map_err(FsError::new("fsync", &tarball))?;
     let record = describe(ArtifactRecord {
         file: file.clone(),

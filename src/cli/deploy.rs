@@ -1,4 +1,4 @@
-//! The command line of what publishes: `deploy`, `deploy-runtimes` and `gc`.
+//! The command line of what publishes: `deploy`, `deploy-runtimes`, `index` and `gc`.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -109,6 +109,22 @@ pub struct DeployRuntimes {
     #[arg(long, short)]
     pub jobs: Option<NonZeroUsize>,
     /// Say what would be built and published, and do neither
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `pybuild index`
+#[derive(Debug, Args)]
+#[allow(clippy::doc_markdown)] // these comments are what --help prints
+pub struct Index {
+    /// Which target: s3://BUCKET/PREFIX or a directory [default: S3_BUCKET and S3_PREFIX, else
+    /// what pybuild.toml says, else ./dist]
+    #[arg(long, value_name = "TARGET")]
+    pub target: Option<String>,
+    /// A file of variables, in the format of Docker's --env-file: KEY=value, a bare KEY forwards
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Option<PathBuf>,
+    /// Say what would be written, and write nothing
     #[arg(long)]
     pub dry_run: bool,
 }

@@ -5,12 +5,17 @@ mod deploy;
 mod deploy_runtimes;
 mod doctor;
 mod dry_run;
+mod examine;
 mod failure;
 mod gc;
+mod handed;
+mod index;
+mod keeper;
 mod limits;
 mod log;
 mod make;
 mod prepare;
+mod promote;
 mod publisher;
 mod rebuild;
 mod reproduce;
@@ -43,6 +48,9 @@ enum Done {
 pub fn main() -> ExitCode {
     // What pybuild writes is for everyone to read, whatever the user's habit.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    if keeper::be_if_asked() {
+        return ExitCode::SUCCESS;
+    }
     let launcher = run::launcher(std::env::args_os().skip(1));
     let Cli { global, command } = Cli::parse();
     let result = match &command {
@@ -52,10 +60,13 @@ pub fn main() -> ExitCode {
         Command::Prepare(args) => prepare::run(&global, args),
         Command::Run(args) => run::run(&global, args, &launcher),
         Command::Verify(args) => verify::run(&global, args),
+        Command::Promote(args) => promote::run(&global, args),
         Command::Gc(args) => gc::run(&global, args),
+        Command::Index(args) => index::run(&global, args),
         Command::Doctor => doctor::run(&global),
         Command::Log(args) => log::run(&global, args),
     };
+    keeper::dismiss();
     match result {
         Ok(Done::Here) => ExitCode::SUCCESS,
         Ok(Done::Code(code)) => ExitCode::from(code),

@@ -113,6 +113,19 @@ pub(super) fn check_network(recipe: &Recipe, args: &Publishing) -> Result<(), Fa
     Err(Failure::new(ExitKind::Usage, message).hint("--allow-network publishes it all the same"))
 }
 
+/// Makes sure that objects can be put to a target, and says so if it may replace what is there.
+pub(super) fn check_writable(session: &Session, target: &Remote) -> Result<(), Failure> {
+    match target.check_writable(&session.interrupt)? {
+        Conditional::Honoured => {}
+        Conditional::Ignored => session.observer().note(format!(
+            "{} does not heed conditions on uploads: what is there is looked at before each, \
+             and read back after it",
+            target.target()
+        )),
+    }
+    Ok(())
+}
+
 /// What artifacts are published with.
 #[derive(Clone, Copy)]
 pub(super) struct Publisher<'a> {
@@ -125,15 +138,7 @@ pub(super) struct Publisher<'a> {
 impl Publisher<'_> {
     /// Makes sure that artifacts can be put to the target, before anything is compiled.
     pub(super) fn check_writable(&self) -> Result<(), Failure> {
-        match self.target.check_writable(&self.session.interrupt)? {
-            Conditional::Honoured => {}
-            Conditional::Ignored => self.session.observer().note(format!(
-                "{} does not heed conditions on uploads: what is there is looked at before each, \
-                 and read back after it",
-                self.target.target()
-            )),
-        }
-        Ok(())
+        check_writable(self.session, self.target)
     }
 
     /// What the target has of an artifact.

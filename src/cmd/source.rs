@@ -25,7 +25,7 @@ pub(super) struct Mirrors {
 impl Mirrors {
     pub(super) fn of(args: &cli::Building) -> Self {
         let debian = args.sources.stacks.debian_mirror.clone();
-        Self::new(args.source_mirror.clone(), debian)
+        Self::new(args.mirror.source_mirror.clone(), debian)
     }
 
     /// Those that were given, and the host's own Debian mirror where none was.

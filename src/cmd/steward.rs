@@ -5,7 +5,7 @@
 //! that uid and stays it. Where an output directory or a directory target is root's, the whole tool
 //! runs again as that uid (the worker), and the process that is still root (the steward) does only
 //! this: it puts the files that the worker hands it, by descriptor, below that directory, reads
-//! back what is there, tells the worker the settings that it could not read, passes on signals, and
+//! back what is there (or what is in a directory to copy from), tells the worker the settings that it could not read, passes on signals, and
 //! ends as the worker ends.
 //!
 //! What the environment holds of secrets stays with the process it was given to: the worker's is
@@ -78,6 +78,13 @@ pub(crate) enum Outlet<'a> {
     /// Objects in a directory target; and what its settings were resolved from, which the worker
     /// could not read.
     Target(&'a Remote, &'a Inputs),
+    /// The same, and what is read from a directory; either may be somewhere that takes no such
+    /// rights.
+    Copies {
+        from: Option<&'a Remote>,
+        to: Option<&'a Remote>,
+        inputs: &'a Inputs,
+    },
 }
 
 /// What this process is, once [`enter`] has sorted it out.
@@ -101,7 +108,7 @@ pub(crate) fn enter(
     }
     let direct = Direct::new(match output {
         Outlet::Directory(path, _) => path,
-        Outlet::Nothing | Outlet::Target(..) => Path::new("."),
+        Outlet::Nothing | Outlet::Target(..) | Outlet::Copies { .. } => Path::new("."),
     });
     if !geteuid().is_root() {
         return match run_as {
@@ -120,12 +127,20 @@ pub(crate) fn enter(
         }
         Outlet::Directory(_, inputs) => Duties {
             output: Some(&direct),
+            source: None,
             target: None,
             inputs,
         },
         Outlet::Target(remote, inputs) => Duties {
             output: None,
+            source: None,
             target: Some(remote),
+            inputs: Some(inputs),
+        },
+        Outlet::Copies { from, to, inputs } => Duties {
+            output: None,
+            source: from,
+            target: to,
             inputs: Some(inputs),
         },
     };
@@ -145,7 +160,7 @@ pub(crate) fn step_down(store: &Path, run_as: Option<u32>) -> Result<(), Steward
 pub(crate) fn steward() -> Option<Arc<ToSteward>> {
     static STEWARD: OnceLock<Option<Arc<ToSteward>>> = OnceLock::new();
     let known = STEWARD.get_or_init(|| {
-        let socket = inherited_socket()?;
+        let socket = inherited_socket(WORKER)?;
         follow(&socket);
         Some(Arc::new(ToSteward::new(socket)))
     });
@@ -167,10 +182,10 @@ fn follow(steward: &OwnedFd) {
     }
 }
 
-/// The socket to the steward, if this process was started as its worker.
-fn inherited_socket() -> Option<OwnedFd> {
-    let name = std::env::args_os().next()?;
-    let number = name.to_str()?.strip_prefix(WORKER)?.parse().ok()?;
+/// The socket that this process was started with, if it is called so: the name says its number.
+pub(super) fn inherited_socket(name: &str) -> Option<OwnedFd> {
+    let called = std::env::args_os().next()?;
+    let number = called.to_str()?.strip_prefix(name)?.parse().ok()?;
     inherit::adopt(number)
 }
 

@@ -5,12 +5,13 @@ use std::path::Path;
 
 use nix::sys::resource::{Resource, setrlimit};
 
-use super::Failure;
 use super::session::{Opened, Session, store_root};
 use super::steward::{self, Outlet};
+use super::{Failure, keeper};
 use crate::cli::{Global, Targets};
-use crate::publish::{Inputs, PublishError, Remote, Settings, Target};
+use crate::publish::{Inputs, PublishError, Remote, Settings, SettingsError, Target, overlap};
 use crate::sandbox::Launcher;
+use crate::sys::process::set_dumpable;
 use crate::ui::ExitKind;
 
 /// Reads what settings are resolved from, while this process still has the rights to. A worker is
@@ -20,8 +21,7 @@ pub(super) fn inputs(
     upstream: Option<String>,
     env_file: Option<&Path>,
 ) -> Result<Inputs, Failure> {
-    // A core would hold the secrets that are read now. Lowering a limit cannot fail.
-    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    keep_secrets();
     if let Some(steward) = steward::steward() {
         let inputs = steward.inputs();
         return inputs.map_err(|error| Failure::new(ExitKind::TryAgain, error));
@@ -31,6 +31,15 @@ pub(super) fn inputs(
         .collect();
     let cwd = std::env::current_dir().map_err(|error| Failure::new(ExitKind::Usage, error))?;
     Ok(Inputs::gather(target, upstream, env_file, env, &cwd)?)
+}
+
+/// Makes sure that nobody else of this user sees what this process knows from now on.
+pub(super) fn keep_secrets() {
+    // A core would hold the secrets that are read now. The limit does not hold for those that the
+    // kernel pipes to a program (core(5)); who is not dumpable makes none, nor do others of this
+    // user see its memory or its environment. Neither call can fail with these arguments.
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    let _ = set_dumpable(false);
 }
 
 /// What a command's targets are, before they are opened.
@@ -44,7 +53,7 @@ impl Outlets {
     fn resolve(args: &Targets) -> Result<Self, Failure> {
         let (target, upstream) = (args.target.clone(), args.upstream.clone());
         let inputs = inputs(target, upstream, args.env_file.as_deref())?;
-        let settings = Settings::resolve(&inputs)?;
+        let settings = keeper::settings(&inputs)?;
         Ok(Self { inputs, settings })
     }
 
@@ -58,6 +67,73 @@ impl Outlets {
             }
             .into()),
         }
+    }
+
+    /// What copying from one target to another takes.
+    pub(super) fn to_promote(
+        from: &str,
+        to: &str,
+        env_file: Option<&Path>,
+    ) -> Result<Self, Failure> {
+        for (name, text) in [("FROM", from), ("TO", to)] {
+            let wrong = |source| SettingsError::Target {
+                from: name.to_owned(),
+                source,
+            };
+            text.parse::<Target>().map_err(wrong)?;
+        }
+        let (target, upstream) = (Some(to.to_owned()), Some(from.to_owned()));
+        let is_directory = |text: &str| matches!(text.parse(), Ok(Target::Directory(_)));
+        // Directories take no credentials: nobody's files are read for them.
+        let inputs = if is_directory(from) && is_directory(to) {
+            Inputs {
+                target,
+                upstream,
+                ..Inputs::default()
+            }
+        } else {
+            inputs(target, upstream, env_file)?
+        };
+        let settings = keeper::settings(&inputs)?;
+        if let target @ Target::Web(_) = settings.target() {
+            let target = target.to_string();
+            return Err(PublishError::ReadOnly { target }.into());
+        }
+        if overlap(&settings) {
+            let message = format!("{from} and {to} are one place, or one is inside the other");
+            let failure = Failure::new(ExitKind::Usage, message);
+            return Err(failure.hint("what is promoted goes from one target to another"));
+        }
+        Ok(Self { inputs, settings })
+    }
+
+    /// Opens a session that may read from the one and write to the other. Root becomes another uid
+    /// in place unless one of them is a directory, which that uid may not be able to use.
+    pub(super) fn session_to_promote(&self, global: &Global) -> Result<Opened, Failure> {
+        let (Self { settings, inputs }, launcher) = (self, Launcher::default());
+        let (mut from, mut to) = (None, None);
+        if let Some(Target::Directory(_)) = settings.upstream() {
+            from = Remote::open_upstream(settings);
+        }
+        if let Target::Directory(_) = settings.target() {
+            to = Some(Remote::open(settings.target(), settings)?);
+        }
+        let (from, to) = (from.as_ref(), to.as_ref());
+        let outlet = match (from, to) {
+            (None, None) => Outlet::Nothing,
+            _ => Outlet::Copies { from, to, inputs },
+        };
+        Session::open_with(global, outlet, &launcher)
+    }
+
+    /// Opens what is copied from. In a session, by now.
+    pub(super) fn source(&self) -> Result<Remote, Failure> {
+        let upstream = self.settings.upstream();
+        if let (Some(steward), Some(from @ Target::Directory(_))) = (steward::steward(), upstream) {
+            return Ok(steward.source(from));
+        }
+        let remote = Remote::open_upstream(&self.settings);
+        remote.ok_or_else(|| Failure::new(ExitKind::Usage, "there is nothing to copy from"))
     }
 
     /// Which target is published to.
@@ -82,9 +158,9 @@ impl Outlets {
 
     /// Opens the target. In a session, by now.
     pub(super) fn remote(&self) -> Result<Remote, Failure> {
-        match steward::steward() {
-            Some(steward) => Ok(steward.remote(self.target())),
-            None => Ok(Remote::open(self.target(), &self.settings)?),
+        match (steward::steward(), self.target()) {
+            (Some(steward), Target::Directory(_)) => Ok(steward.remote(self.target())),
+            _ => Ok(Remote::open(self.target(), &self.settings)?),
         }
     }
 

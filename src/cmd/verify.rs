@@ -1,46 +1,47 @@
 //! `pybuild verify`: whether a target holds what it says it holds.
 
-use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::session::{Opened, Session, host_arch, jobs};
+use super::examine::{Examiner, is_of_another, no_lock, read_list, read_lock, selection};
+use super::session::{Opened, Session};
 use super::source::Mirrors;
 use super::steward::Outlet;
-use super::{Done, Failure, limits, rebuild, target};
-use crate::artifact::proof;
+use super::{Done, Failure, keeper, rebuild, target};
 use crate::cli::{self, Global};
-use crate::formula;
-use crate::model::StackName;
-use crate::publish::{Inputs, PublishError, Remote, Settings, Target};
-use crate::rootfs;
+use crate::publish::{Inputs, PublishError, Remote, Target};
 use crate::sandbox::Launcher;
 use crate::sys::fs as sysfs;
 use crate::ui::{self, Closeness, ExitKind, Verification, Wrong};
 use crate::verify::{
-    Depth, Identify, IdentityError, Lock, Options, Report, Rule, Seeing, Selection, Tools, Verdict,
-    VerifyError, look, rules, stacks,
+    Depth, IdentityError, Lock, Report, Rule, Seeing, Verdict, VerifyError, rules,
 };
 
 /// Where what was recorded is kept, if nobody says.
 const LOCK: &str = "checksums.lock";
-/// Bytes of a list of keys that are read.
-const LIST: u64 = 256 << 20;
-/// How old an upload must be to be called stale, in seconds: none takes a day.
-const STALE: i64 = 24 * 3600;
 
 /// Verifies, tells, and ends as that came out.
 pub(super) fn run(global: &Global, args: &cli::Verify) -> Result<Done, Failure> {
     let inputs = inputs(args)?;
-    let settings = Settings::resolve(&inputs)?;
+    let settings = keeper::settings(&inputs)?;
     let target = settings.target().clone();
-    let what = selection(args)?;
-    let lock_file = args.lock.clone().unwrap_or_else(|| PathBuf::from(LOCK));
-    let lock = read_lock(args, &lock_file, &target)?;
-    let expected = read_list(args.list.as_deref())?;
-    let formulae = formula::Catalog::load(args.sources.formulae_dir.as_deref())?;
-    let stacks = rootfs::Catalog::load(args.sources.stacks.manifests.as_deref())?;
+    let lock_file = args
+        .witnesses
+        .lock
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(LOCK));
+    let mut examiner = Examiner::new(&args.sources, &args.limits)?;
+    examiner.what = selection(&args.selected)?;
+    examiner.lock = lock(args, &lock_file, &target)?;
+    examiner.expected = read_list(args.witnesses.list.as_deref())?;
+    examiner.identity = args.identity;
+    examiner.at_once(args.jobs);
+    examiner.options.record = args.record;
+    examiner.options.depth = match (args.quick, args.digests) {
+        (true, _) => Depth::Headers,
+        (false, true) => Depth::Digests,
+        (false, false) => Depth::Whole,
+    };
     let outlet = if args.record {
         Outlet::Directory(parent(&lock_file), Some(&inputs))
     } else {
@@ -51,55 +52,18 @@ pub(super) fn run(global: &Global, args: &cli::Verify) -> Result<Done, Failure> 
         Opened::Elsewhere(status) => return Ok(Done::Elsewhere(status)),
     };
     let remote = Remote::open(&target, &settings).map_err(of_target)?;
-    let options = options(args);
-    let mut tools = Tools {
-        lock: lock.as_ref(),
-        expected: &expected,
-        identify: None,
-    };
-    let images = if args.identity {
-        images(&session, args, &stacks, &remote, &what, &options, &tools)?
-    } else {
-        BTreeMap::new()
-    };
-    let launcher = Launcher::default();
-    let identify = Identify {
-        formulae: &formulae,
-        images: &images,
-        tools: proof::Tools {
-            store: &session.store,
-            host: &session.host,
-            launcher: &launcher,
-            observer: &crate::model::Quiet,
-            interrupt: &session.interrupt,
-            jobs: jobs(None),
-        },
-        limits: limits::of(&args.limits),
-        arch: host_arch()?,
-    };
-    if args.identity {
-        tools.identify = Some((&identify, &session.store));
-    }
-    let interrupt = &session.interrupt;
-    let mut seeing = look(
-        &remote,
-        &what,
-        &options,
-        &tools,
-        session.observer(),
-        interrupt,
-    )?;
+    let mut seeing = examiner.look(&session, &remote)?;
     if args.rebuild {
         let mirrors = Mirrors::new(
-            args.source_mirror.clone(),
+            args.mirror.source_mirror.clone(),
             args.sources.stacks.debian_mirror.clone(),
         );
-        rebuild::all(&session, args, mirrors, &formulae, &mut seeing)?;
+        rebuild::all(&session, args, mirrors, &examiner.formulae, &mut seeing)?;
     }
     let bytes = read(&seeing);
     let report = seeing.report();
     if args.record {
-        record(&session, lock, &lock_file, &target, &report)?;
+        record(&session, examiner.lock, &lock_file, &target, &report)?;
     }
     tell(global, args, &session, &target, &report, bytes)?;
     Ok(match report.verdict() {
@@ -123,34 +87,6 @@ fn inputs(args: &cli::Verify) -> Result<Inputs, Failure> {
     target::inputs(args.target.clone(), None, args.env_file.as_deref())
 }
 
-fn selection(args: &cli::Verify) -> Result<Selection, Failure> {
-    let parse = |text: &String| {
-        text.parse()
-            .map_err(|error: String| Failure::new(ExitKind::Usage, error))
-    };
-    Ok(Selection {
-        stack: args.stack.clone(),
-        formulae: args.formulae.iter().map(parse).collect::<Result<_, _>>()?,
-    })
-}
-
-fn options(args: &cli::Verify) -> Options {
-    let depth = match (args.quick, args.digests) {
-        (true, _) => Depth::Headers,
-        (false, true) => Depth::Digests,
-        (false, false) => Depth::Whole,
-    };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
-    Options {
-        depth,
-        record: args.record,
-        jobs: jobs(args.jobs),
-        stale_after: STALE,
-        now,
-    }
-}
-
 /// The directory of a file that may be given by its name alone.
 fn parent(file: &Path) -> &Path {
     match file.parent() {
@@ -161,74 +97,22 @@ fn parent(file: &Path) -> &Path {
 
 /// What was recorded before. A lock that was given must be there; one that lies about must be of
 /// this target.
-fn read_lock(args: &cli::Verify, file: &Path, target: &Target) -> Result<Option<Lock>, Failure> {
-    let given = args.lock.is_some();
-    let bytes = match sysfs::read(file) {
-        Ok(bytes) => bytes,
-        Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => {
-            return if given && !args.record {
-                Err(Failure::new(ExitKind::Usage, error).hint("--record writes a lock"))
-            } else {
-                Ok(None)
-            };
-        }
-        Err(error) => return Err(error.into()),
+fn lock(args: &cli::Verify, file: &Path, target: &Target) -> Result<Option<Lock>, Failure> {
+    let given = args.witnesses.lock.is_some();
+    let Some(lock) = read_lock(file)? else {
+        return if given && !args.record {
+            Err(no_lock(file))
+        } else {
+            Ok(None)
+        };
     };
-    let wrong = |why: String| {
-        let shown = file.display();
-        Failure::new(ExitKind::Usage, format!("{shown} is not a lock: {why}"))
-            .hint("restore it, or remove it and record anew with --record")
-    };
-    let text = String::from_utf8(bytes).map_err(|_| wrong("it is not text".to_owned()))?;
-    let lock = Lock::parse(&text).map_err(|error| wrong(error.to_string()))?;
-    if !given && lock.target != target.to_string() {
+    if !given && is_of_another(&lock, target) {
         let message = format!("{} is of {}, not of {target}", file.display(), lock.target);
         return Err(Failure::new(ExitKind::Usage, message)
             .hint(format!("--lock {LOCK} compares with it all the same"))
             .hint("--lock FILE names another"));
     }
     Ok(Some(lock))
-}
-
-/// Keys, one a line.
-fn read_list(file: Option<&Path>) -> Result<Vec<String>, Failure> {
-    let Some(file) = file else {
-        return Ok(Vec::new());
-    };
-    let mut text = String::new();
-    let read = if file == Path::new("-") {
-        std::io::stdin().take(LIST).read_to_string(&mut text)
-    } else {
-        sysfs::open(file)?.take(LIST).read_to_string(&mut text)
-    };
-    read.map_err(|error| {
-        Failure::new(
-            ExitKind::Usage,
-            format!("{} cannot be read: {error}", file.display()),
-        )
-    })?;
-    let lines = text.lines().map(str::trim);
-    let keys = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
-    Ok(keys.map(str::to_owned).collect())
-}
-
-/// The run images of the stacks that have archives, as far as there are manifests of them.
-fn images(
-    session: &Session,
-    args: &cli::Verify,
-    catalog: &rootfs::Catalog,
-    remote: &Remote,
-    what: &Selection,
-    options: &Options,
-    tools: &Tools<'_>,
-) -> Result<BTreeMap<StackName, Vec<PathBuf>>, Failure> {
-    let known = catalog.names();
-    let mut images = BTreeMap::new();
-    for name in stacks(remote, what, options, tools, &known, &session.interrupt)? {
-        let rootfs = session.rootfs(catalog.get(name)?, &args.sources.stacks)?;
-        images.insert(name.clone(), rootfs.run.layers);
-    }
-    Ok(images)
 }
 
 /// The bytes of all tarballs that were read.
@@ -283,6 +167,16 @@ fn tell(
     bytes: u64,
 ) -> Result<(), Failure> {
     let elapsed = session.started.elapsed();
+    let newer = report.newer.len();
+    if newer > 0 {
+        let are = if newer == 1 {
+            "archive is"
+        } else {
+            "archives are"
+        };
+        let note = format!("{newer} {are} newer than the index: run `pybuild index`");
+        session.observer().note(note);
+    }
     let verification = shown(args, target, report, bytes, elapsed);
     if global.json {
         let Report {
@@ -290,6 +184,7 @@ fn tell(
             findings,
             unseen,
             uploads,
+            newer,
             sound: _,
         } = report;
         ui::print_json(&serde_json::json!({
@@ -308,6 +203,7 @@ fn tell(
             "unseen": unseen,
             "checked": checked,
             "uploads_checked": uploads,
+            "newer_than_index": newer,
         }))?;
     } else {
         ui::print(&verification.render(session.ui.palette()))?;
@@ -373,7 +269,7 @@ fn shown(
 }
 
 /// What to do about a target that cannot be used at all.
-fn of_target(error: PublishError) -> Failure {
+pub(super) fn of_target(error: PublishError) -> Failure {
     match error {
         PublishError::Interrupted(error) => error.into(),
         PublishError::Local(error) => {
@@ -392,6 +288,7 @@ impl From<VerifyError> for Failure {
         match error {
             VerifyError::Target(error) => of_target(error),
             error @ VerifyError::NoList { .. } => Self::new(ExitKind::Usage, error)
+                .hint("`pybuild index` writes an index.json there, which says it")
                 .hint("--list FILE names the keys that must be there, --lock FILE those recorded"),
             VerifyError::Fs(error) => error.into(),
             VerifyError::Store(error) => error.into(),

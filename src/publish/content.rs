@@ -85,6 +85,22 @@ pub struct Head {
     pub size: u64,
     /// Its digest, where the store itself has computed it over the whole object.
     pub sha256: Option<Sha256>,
+    /// The digest over the digests of its parts, and how many there are, where the store keeps
+    /// that instead.
+    pub parts: Option<(Sha256, u64)>,
+    /// What names these very bytes at a store that can be asked for them alone.
+    pub etag: Option<String>,
+}
+
+impl Head {
+    /// Whether it has this digest, if that can be told without reading it.
+    pub fn has(&self, digest: &Sha256) -> Option<bool> {
+        match (self.sha256, self.parts) {
+            (Some(found), _) => Some(found == *digest),
+            (None, Some((found, 1))) => Some(found == Sha256::of(digest.as_bytes())),
+            (None, _) => None,
+        }
+    }
 }
 
 /// An upload that was begun and neither finished nor given up.
@@ -96,4 +112,32 @@ pub struct StaleUpload {
     pub id: String,
     /// When it was begun, in seconds since the epoch.
     pub started: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_target_says_of_a_digest_is_understood() {
+        let (ours, other) = (Sha256::of(b"ours"), Sha256::of(b"other"));
+        let alone = |digest: &Sha256| Sha256::of(digest.as_bytes());
+        for (sha256, parts, expected) in [
+            (None, None, None),
+            (Some(ours), None, Some(true)),
+            (Some(other), None, Some(false)),
+            (None, Some((alone(&ours), 1)), Some(true)),
+            (None, Some((alone(&other), 1)), Some(false)),
+            // How they were cut is not known.
+            (None, Some((alone(&ours), 2)), None),
+        ] {
+            let head = Head {
+                size: 4,
+                sha256,
+                parts,
+                etag: None,
+            };
+            assert_eq!(head.has(&ours), expected, "{head:?}");
+        }
+    }
 }

@@ -4,7 +4,6 @@
 //! Where the file system cannot do that it has a name that no listing shows.
 
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::{self, Read, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -16,13 +15,12 @@ use nix::unistd::linkat;
 
 use super::content::{Conditional, Content, Head, Mode, Object, Put, StaleUpload};
 use super::error::PublishError;
-use super::remote::Place;
+use super::remote::{Place, hidden_name, is_hidden};
 use crate::archive::interruptible;
 use crate::model::{Hasher, Sha256};
 use crate::sys::fs::{self as sysfs, FsError};
 use crate::sys::interrupt::Interrupt;
 
-const HIDDEN: (&str, &str) = (".pybuild-", ".part");
 const BUFFER: usize = 256 << 10;
 
 /// A directory as a target.
@@ -157,12 +155,15 @@ impl Place for Directory {
         Ok(self.stat(key)?.map(|found| Head {
             size: found.len(),
             sha256: None,
+            parts: None,
+            etag: None,
         }))
     }
 
     fn read<'a>(
         &'a self,
         key: &str,
+        _: Option<&str>,
         interrupt: &'a Interrupt,
     ) -> Result<Option<Box<dyn Read + Send + 'a>>, PublishError> {
         if self.stat(key)?.is_none() {
@@ -170,6 +171,13 @@ impl Place for Directory {
         }
         let file = sysfs::open(&self.path(key))?;
         Ok(Some(Box::new(interruptible(file, interrupt))))
+    }
+
+    fn file(&self, key: &str) -> Result<Option<File>, PublishError> {
+        match self.stat(key)? {
+            Some(_) => Ok(Some(sysfs::open(&self.path(key))?)),
+            None => Ok(None),
+        }
     }
 
     fn put(
@@ -257,10 +265,6 @@ fn is_nothing(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
     )
-}
-
-fn is_hidden(name: &str) -> bool {
-    name.starts_with(HIDDEN.0) && name.ends_with(HIDDEN.1)
 }
 
 /// Makes a directory and those above it so that they survive a loss of power.
@@ -405,6 +409,5 @@ impl Drop for Beside {
 }
 
 fn hidden(directory: &Path) -> PathBuf {
-    let random = RandomState::new().build_hasher().finish();
-    directory.join(format!("{}{random:016x}{}", HIDDEN.0, HIDDEN.1))
+    directory.join(hidden_name())
 }

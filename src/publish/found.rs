@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::error::PublishError;
+use super::flaw::agreed;
 use super::layout::Keys;
 use super::remote::Remote;
 use super::upload::SIDECAR;
-use crate::artifact::checksum::parse_sha256_line;
 use crate::artifact::record::Record;
 use crate::model::{HashingReader, Phase};
 use crate::sys::fs::FsError;
@@ -41,26 +41,13 @@ pub fn find(remote: &Remote, keys: &Keys, interrupt: &Interrupt) -> Result<Found
         (Some(record), Some(checksum), Some(tarball)) => (record, checksum, tarball),
         _ => return Ok(Found::Part),
     };
-    let Ok(record) = Record::parse(&String::from_utf8_lossy(&record)) else {
-        return Ok(Found::Part);
-    };
-    let said = (record.artifact.sha256, record.artifact.file.clone());
-    let agree = parse_sha256_line(&String::from_utf8_lossy(&checksum)) == Ok(said)
-        && record.artifact.file == keys.file_name()
-        && record.artifact.size == tarball.size
-        && tarball
-            .sha256
-            .is_none_or(|sha256| sha256 == record.artifact.sha256);
-    Ok(if agree {
-        Found::Whole(Box::new(record))
-    } else {
-        Found::Part
-    })
+    let agreed = agreed(keys, &record, &checksum, &tarball);
+    Ok(agreed.map_or(Found::Part, |record| Found::Whole(Box::new(record))))
 }
 
 /// Calls `ask` for each of `items`, many at once, and gives the answers in the same order. The
 /// first error ends it.
-fn for_each<T: Sync, R: Send>(
+pub(super) fn for_each<T: Sync, R: Send>(
     items: &[T],
     ask: &(dyn Fn(&T) -> Result<R, PublishError> + Sync),
 ) -> Result<Vec<R>, PublishError> {
@@ -91,8 +78,8 @@ fn for_each<T: Sync, R: Send>(
 }
 
 /// Of which artifacts all three objects are there, in the order of `keys`: by one listing below
-/// each directory where the target can be listed, else by asking for each. Nothing is read, so it
-/// is quick for thousands.
+/// each directory where the target can be listed and we may, else by asking for each. Nothing is
+/// read, so it is quick for thousands.
 pub fn are_there(
     remote: &Remote,
     keys: &[Keys],
@@ -101,7 +88,11 @@ pub fn are_there(
     let mut directories: Vec<&str> = keys.iter().map(|keys| top(&keys.tarball)).collect();
     directories.sort_unstable();
     directories.dedup();
-    let lists = for_each(&directories, &|below| remote.list(below, interrupt))?;
+    let lists = for_each(&directories, &|below| match remote.list(below, interrupt) {
+        // Whoever may not list may still be allowed to look at what they can name.
+        Err(PublishError::Denied { .. }) => Ok(None),
+        answer => answer,
+    })?;
     let lists: Option<Vec<_>> = lists.into_iter().collect();
     let Some(lists) = lists else {
         return for_each(keys, &|keys| {

@@ -1,10 +1,13 @@
 //! The keys that artifacts are published under, and what a key says. Pure.
 
+use serde::{Deserialize, Serialize};
+
 use crate::archive::Codec;
 use crate::model::{Arch, FormulaRef, Kind, StackName};
 
 /// How keys are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Layout {
     /// `debian-12/runtimes/python-3.11.2.tar.gz`, as bob-builder has it.
     #[default]
@@ -31,6 +34,15 @@ impl Keys {
             sha256: format!("{tarball}{}", Role::Sha256.suffix()),
             record: format!("{tarball}{}", Role::Record.suffix()),
             tarball,
+        }
+    }
+
+    /// The key of one of them.
+    pub fn key(&self, role: Role) -> &str {
+        match role {
+            Role::Tarball => &self.tarball,
+            Role::Sha256 => &self.sha256,
+            Role::Record => &self.record,
         }
     }
 

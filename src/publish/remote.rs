@@ -1,12 +1,14 @@
 //! One open target: what is there, read and put, the same way for every kind of target.
 
+use std::fs::File;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::Read;
 
 use super::content::{Conditional, Content, Head, Mode, Object, Put, StaleUpload};
 use super::directory::Directory;
 use super::error::PublishError;
 use super::s3::S3;
-use super::settings::Settings;
+use super::settings::{Settings, Whose};
 use super::target::{Target, check_key};
 use super::web::Web;
 use crate::sys::interrupt::Interrupt;
@@ -38,8 +40,13 @@ pub trait Place {
     fn read<'a>(
         &'a self,
         key: &str,
+        etag: Option<&str>,
         interrupt: &'a Interrupt,
     ) -> Result<Option<Box<dyn Read + Send + 'a>>, PublishError>;
+    /// The object as a file of this host, where it is one.
+    fn file(&self, _key: &str) -> Result<Option<File>, PublishError> {
+        Ok(None)
+    }
     fn put(
         &self,
         key: &str,
@@ -60,20 +67,31 @@ pub trait Place {
 impl Remote {
     /// Opens a target. Connects to nothing yet.
     pub fn open(target: &Target, settings: &Settings) -> Result<Self, PublishError> {
+        Ok(Self::open_as(target, settings, settings.whose(target)))
+    }
+
+    /// Opens the upstream target, if there is one. Connects to nothing yet.
+    pub fn open_upstream(settings: &Settings) -> Option<Self> {
+        let open = |target| Self::open_as(target, settings, Whose::Upstream);
+        settings.upstream().map(open)
+    }
+
+    fn open_as(target: &Target, settings: &Settings, whose: Whose) -> Self {
         let shown = shown(target);
         let kind = match target {
             Target::Directory(path) => Kind::Directory(Directory::new(path, &shown)),
             Target::S3 { bucket, prefix } => {
-                let s3 = settings.s3(target);
-                Kind::S3(Box::new(S3::new(bucket, prefix, s3, settings.patience())))
+                let (s3, keeper) = (settings.s3(whose).clone(), settings.keeper(whose));
+                let patience = settings.patience();
+                Kind::S3(Box::new(S3::new(bucket, prefix, s3, patience, keeper)))
             }
             Target::Web(url) => Kind::Web(Box::new(Web::new(url, settings.patience()))),
         };
-        Ok(Self {
+        Self {
             target: target.clone(),
             shown,
             kind,
-        })
+        }
     }
 
     /// A target that somebody else opens: a process with the rights to it.
@@ -163,7 +181,25 @@ impl Remote {
         interrupt: &'a Interrupt,
     ) -> Result<Option<Box<dyn Read + Send + 'a>>, PublishError> {
         check(key)?;
-        self.place().read(key, interrupt)
+        self.place().read(key, None, interrupt)
+    }
+
+    /// The same, of the very object that `head` was said of: of another it is an error. A target
+    /// that does not name its objects' bytes gives whatever is there.
+    pub fn read_as<'a>(
+        &'a self,
+        key: &str,
+        head: &Head,
+        interrupt: &'a Interrupt,
+    ) -> Result<Option<Box<dyn Read + Send + 'a>>, PublishError> {
+        check(key)?;
+        self.place().read(key, head.etag.as_deref(), interrupt)
+    }
+
+    /// The object as a file of this host, where it is one.
+    pub(super) fn file(&self, key: &str) -> Result<Option<File>, PublishError> {
+        check(key)?;
+        self.place().file(key)
     }
 
     /// What a reader of this remote failed with.
@@ -215,6 +251,20 @@ impl Remote {
         check(key)?;
         self.place().remove(key, interrupt)
     }
+}
+
+/// What the names begin and end with of what is no artifact's: what is under way, or was put there
+/// to try whether that may be. No listing shows it, but for the one of unfinished uploads.
+pub(super) const HIDDEN: (&str, &str) = (".pybuild-", ".part");
+
+pub(super) fn is_hidden(name: &str) -> bool {
+    name.starts_with(HIDDEN.0) && name.ends_with(HIDDEN.1)
+}
+
+/// Such a name that nobody else has.
+pub(super) fn hidden_name() -> String {
+    let random = RandomState::new().build_hasher().finish();
+    format!("{}{random:016x}{}", HIDDEN.0, HIDDEN.1)
 }
 
 /// A target as it stands in front of a key.

@@ -3,7 +3,7 @@
 
 use super::content::{Content, Mode, Put};
 use super::error::PublishError;
-use super::layout::Keys;
+use super::layout::{Keys, Role};
 use super::remote::Remote;
 use crate::artifact::checksum::{parse_sha256_line, sha256_line};
 use crate::artifact::package::Artifact;
@@ -60,33 +60,13 @@ pub fn publish(
     let progress = |bytes| phase.advance(bytes);
     let tarball = remote.put(&keys.tarball, content, mode, &progress, interrupt)?;
     let (line, record) = sidecars(keys, artifact);
-    let says = |text: &[u8]| {
-        let text = String::from_utf8_lossy(text);
-        parse_sha256_line(&text)
-            .is_ok_and(|(said, name)| said == digest && name == keys.file_name())
+    let papers = Papers {
+        digest,
+        sha256: line.as_bytes(),
+        record: record.as_bytes(),
     };
-    let sha256 = sidecar(
-        remote,
-        &keys.sha256,
-        line.as_bytes(),
-        mode,
-        &says,
-        interrupt,
-    )?;
-    let says = |text: &[u8]| {
-        let record = Record::parse(&String::from_utf8_lossy(text));
-        record.is_ok_and(|record| {
-            record.artifact.sha256 == digest && record.artifact.file == keys.file_name()
-        })
-    };
-    let record = sidecar(
-        remote,
-        &keys.record,
-        record.as_bytes(),
-        mode,
-        &says,
-        interrupt,
-    )?;
+    let sha256 = papers.put(remote, keys, Role::Sha256, mode, interrupt)?;
+    let record = papers.put(remote, keys, Role::Record, mode, interrupt)?;
     match tarball {
         Put::Written => phase.done(),
         Put::AlreadySame => phase.done_with("already there"),
@@ -109,21 +89,54 @@ fn sidecars(keys: &Keys, artifact: &Artifact) -> (String, String) {
     (line, record.to_json())
 }
 
-/// Puts a sidecar, unless one that `says` the same is there.
-fn sidecar(
-    remote: &Remote,
-    key: &str,
-    text: &[u8],
-    mode: Mode,
-    says: &dyn Fn(&[u8]) -> bool,
-    interrupt: &Interrupt,
-) -> Result<Put, PublishError> {
-    let result = remote.put(key, Content::Bytes(text), mode, &|_| {}, interrupt);
-    if let Err(PublishError::Exists { .. }) = result
-        && let Some(theirs) = remote.read_small(key, SIDECAR, interrupt)?
-        && says(&theirs)
-    {
-        return Ok(Put::AlreadySame);
+/// What lies beside a tarball of this digest.
+#[derive(Clone, Copy)]
+pub(super) struct Papers<'a> {
+    pub(super) digest: Sha256,
+    pub(super) sha256: &'a [u8],
+    pub(super) record: &'a [u8],
+}
+
+impl Papers<'_> {
+    /// What one of them has. The tarball is none of them.
+    pub(super) fn text(&self, role: Role) -> &[u8] {
+        match role {
+            Role::Tarball => &[],
+            Role::Sha256 => self.sha256,
+            Role::Record => self.record,
+        }
     }
-    result
+
+    /// Whether a text says the same of the tarball as the sidecar, in other words perhaps.
+    pub(super) fn says_the_same(&self, keys: &Keys, role: Role, text: &[u8]) -> bool {
+        let text = String::from_utf8_lossy(text);
+        match role {
+            Role::Tarball => false,
+            Role::Sha256 => parse_sha256_line(&text)
+                .is_ok_and(|(said, name)| said == self.digest && name == keys.file_name()),
+            Role::Record => Record::parse(&text).is_ok_and(|record| {
+                record.artifact.sha256 == self.digest && record.artifact.file == keys.file_name()
+            }),
+        }
+    }
+
+    /// Puts one of them, unless one that says the same is there.
+    pub(super) fn put(
+        &self,
+        remote: &Remote,
+        keys: &Keys,
+        role: Role,
+        mode: Mode,
+        interrupt: &Interrupt,
+    ) -> Result<Put, PublishError> {
+        let (key, text) = (keys.key(role), self.text(role));
+        let result = remote.put(key, Content::Bytes(text), mode, &|_| {}, interrupt);
+        if let Err(PublishError::Exists { .. }) = result
+            && let Some(theirs) = remote.read_small(key, SIDECAR, interrupt)?
+            && self.says_the_same(keys, role, &theirs)
+        {
+            return Ok(Put::AlreadySame);
+        }
+        result
+    }
 }

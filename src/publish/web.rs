@@ -1,6 +1,5 @@
 //! A place on the web as a target: only to be read, without credentials.
 
-use std::fmt::Write as _;
 use std::io::Read;
 
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, IF_RANGE, RANGE, RETRY_AFTER};
@@ -11,6 +10,7 @@ use super::error::PublishError;
 use super::remote::Place;
 use super::stream::{Stream, length};
 use super::wire::{Fault, Meter, Tries, Wire};
+use crate::model::encode_path;
 use crate::net;
 use crate::sys::interrupt::Interrupt;
 
@@ -31,7 +31,7 @@ impl Web {
     }
 
     fn url(&self, key: &str) -> Result<Url, PublishError> {
-        let url = format!("{}{}", self.base, encode(key));
+        let url = format!("{}{}", self.base, encode_path(key));
         url.parse().map_err(|_| PublishError::Key {
             key: key.to_owned(),
             why: "it makes no URL",
@@ -103,23 +103,6 @@ pub(super) fn asked(headers: &HeaderMap) -> Option<std::time::Duration> {
     net::retry_after(value, std::time::SystemTime::now())
 }
 
-/// A key in a URL's path: what RFC 3986 reserves is escaped, slashes stay.
-pub(super) fn encode(key: &str) -> String {
-    let mut encoded = String::with_capacity(key.len());
-    for byte in key.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                encoded.push(char::from(byte));
-            }
-            byte => {
-                // Writing to a string cannot fail.
-                let _ = write!(encoded, "%{byte:02X}");
-            }
-        }
-    }
-    encoded
-}
-
 impl Place for Web {
     fn list(&self, _: &str, _: &Interrupt) -> Result<Option<Vec<Object>>, PublishError> {
         Ok(None)
@@ -134,12 +117,18 @@ impl Place for Web {
             what: format!("HEAD {}{key}", self.shown),
             why: "it does not say how large it is".to_owned(),
         })?;
-        Ok(Some(Head { size, sha256: None }))
+        Ok(Some(Head {
+            size,
+            sha256: None,
+            parts: None,
+            etag: None,
+        }))
     }
 
     fn read<'a>(
         &'a self,
         key: &str,
+        _: Option<&str>,
         interrupt: &'a Interrupt,
     ) -> Result<Option<Box<dyn Read + Send + 'a>>, PublishError> {
         let first = self.ask(&Method::GET, key, &HeaderMap::new(), interrupt)?;

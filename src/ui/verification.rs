@@ -74,7 +74,12 @@ impl Verification {
             all if *all == some => format!("all {all} archives are"),
             all => format!("{some} of {all} archives {}", are(some)),
         };
+        let unnamed = |wrong: &Wrong| wrong.details.iter().any(|(rule, _)| *rule == "index");
         let mut line = match (wrong.len(), others) {
+            _ if *archives == 0 && elsewhere.iter().any(unnamed) => format!(
+                "nothing was verified: the index of {} cannot be used",
+                text::clean(target)
+            ),
             _ if *archives == 0 => format!(
                 "nothing was verified: {} has no such archives",
                 text::clean(target)

@@ -4,7 +4,7 @@ use crate::archive::Codec;
 use crate::artifact::checksum::parse_sha256_line;
 use crate::artifact::record::Record;
 use crate::model::Sha256;
-use crate::publish::{Named, read_key};
+use crate::publish::{Head, Named, read_key};
 
 use super::stream::Stream;
 
@@ -20,6 +20,8 @@ pub struct Facts {
     pub uploads: Option<Vec<(String, i64)>>,
     /// What was asked for by name and is nowhere to be found.
     pub unmatched: Vec<String>,
+    /// What is wrong with `index.json` itself, if it is there.
+    pub index: Option<String>,
 }
 
 /// One archive with what belongs to it.
@@ -33,7 +35,7 @@ pub struct Archive {
     pub codec: Codec,
     /// What the listing says of its size, where there is a listing and it is there.
     pub listed: Option<u64>,
-    /// What the target says of it when asked.
+    /// What the target says of it when asked; its bytes are read of this very object.
     pub head: Seen<Head>,
     /// Its bytes.
     pub bytes: Seen<Stream>,
@@ -43,6 +45,8 @@ pub struct Archive {
     pub record: Seen<Sidecar<Box<Record>>>,
     /// Its digest in `checksums.lock`.
     pub locked: Option<Sha256>,
+    /// What `index.json` says of it, if it names it.
+    pub indexed: Option<Indexed>,
     /// Whether it is to be recorded now, so that it need not be recorded yet.
     pub recording: bool,
     /// What is inside, as software: everything about it that is not as its name says.
@@ -74,13 +78,13 @@ impl<T> Seen<T> {
     }
 }
 
-/// What a target says of an object without giving it.
+/// What an index says of a tarball.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
+pub struct Indexed {
     /// Its size.
     pub size: u64,
-    /// Its digest, where the store keeps one.
-    pub sha256: Option<Sha256>,
+    /// Its digest.
+    pub sha256: Sha256,
 }
 
 /// A small file beside a tarball.
@@ -99,6 +103,8 @@ pub struct Checksum {
     pub digest: Sha256,
     /// The file it is of.
     pub file: String,
+    /// The whole line, as it is there.
+    pub line: String,
 }
 
 impl Archive {
@@ -117,6 +123,7 @@ impl Archive {
             checksum: Seen::NotLooked,
             record: Seen::NotLooked,
             locked: None,
+            indexed: None,
             recording: false,
             identity: Seen::NotLooked,
             rebuilt: Seen::NotLooked,
@@ -159,7 +166,11 @@ pub fn checksum(bytes: &[u8]) -> Sidecar<Checksum> {
         return Sidecar::Wrong("its line has no end: it is cut short".to_owned());
     }
     match parse_sha256_line(text) {
-        Ok((digest, file)) => Sidecar::Sound(Checksum { digest, file }),
+        Ok((digest, file)) => Sidecar::Sound(Checksum {
+            digest,
+            file,
+            line: text.to_owned(),
+        }),
         Err(error) => Sidecar::Wrong(error.to_string()),
     }
 }

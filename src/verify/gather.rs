@@ -8,19 +8,19 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::model::{Amount, Observer, Phase, Sha256};
-use crate::publish::{PublishError, Remote};
+use crate::publish::{INDEX_JSON, PublishError, Remote};
 use crate::store::{Scratch, Store, StoreError};
 use crate::sys::fs::{self as sysfs, FsError};
 use crate::sys::interrupt::{Interrupt, Interrupted};
 
-use super::facts::{self, Archive, Facts, Head, Seen, Sidecar};
+use super::facts::{self, Archive, Facts, Seen, Sidecar};
 use super::identity::{Identify, IdentityError};
 use super::lock::Lock;
 use super::report::{Report, Unseen};
 use super::rules;
 use super::selection::Selection;
 use super::stream::{Inside, Pass, PassError, pass};
-use super::survey::{Survey, Trouble, survey, trouble, uploads};
+use super::survey::{Read, Survey, Trouble, survey, trouble, uploads};
 
 /// Bytes of a `.sha256` or a record at most; the largest real record has a hundredth of it.
 const SIDECAR: u64 = 4 << 20;
@@ -97,6 +97,8 @@ pub struct Seeing {
     pub facts: Facts,
     /// What could not be looked at.
     pub unseen: Vec<Unseen>,
+    /// Whether there is an index that says what should be there.
+    pub has_index: bool,
 }
 
 /// Looks at everything that was selected, and judges it.
@@ -125,6 +127,7 @@ pub fn look(
         archives,
         strays,
         listable,
+        index,
     } = found;
     let bytes = archives.iter().filter_map(|archive| archive.listed).sum();
     let amount = match options.depth {
@@ -154,32 +157,57 @@ pub fn look(
         .unwrap_or_else(PoisonError::into_inner);
     let uploads = uploads(remote, options, interrupt, &mut unseen)?;
     let unmatched = what.unmatched(&archives);
+    let has_index = matches!(index, Read::Sound(_));
+    let index = match index {
+        Read::Nothing | Read::Sound(_) => None,
+        Read::Wrong(why) => Some(why),
+        Read::Unseen(why) => {
+            let key = INDEX_JSON.to_owned();
+            unseen.push(Unseen { key, why });
+            None
+        }
+    };
     let facts = Facts {
         archives,
         strays,
         uploads,
         unmatched,
+        index,
     };
     phase.done_with(format!("{} archives", facts.archives.len()));
-    Ok(Seeing { facts, unseen })
+    Ok(Seeing {
+        facts,
+        unseen,
+        has_index,
+    })
 }
 
 impl Seeing {
     /// Judges what was seen.
     pub fn report(self) -> Report {
-        let Self { facts, mut unseen } = self;
+        let Self {
+            facts,
+            mut unseen,
+            has_index,
+        } = self;
         unseen.sort_by(|a, b| (&a.key, &a.why).cmp(&(&b.key, &b.why)));
         let findings = rules::judge(&facts);
-        let sound = |archive: &&Archive| {
+        let is_sound = |archive: &Archive| {
             let is_of = |key: &str| key == archive.key;
             !findings.iter().any(|finding| is_of(&finding.key))
                 && !unseen.iter().any(|unseen| is_of(&unseen.key))
         };
         let digest = |archive: &Archive| Some((archive.key.clone(), archive.bytes.there()?.sha256));
-        let sound = facts.archives.iter().filter(sound).filter_map(digest);
+        let sound = facts.archives.iter().filter(|archive| is_sound(archive));
+        // What the next index would name.
+        let newer = sound.clone().filter(|archive| {
+            let papers = archive.sound_checksum().zip(archive.sound_record());
+            has_index && archive.indexed.is_none() && papers.is_some()
+        });
         Report {
             uploads: facts.uploads.is_some(),
-            sound: sound.collect(),
+            newer: newer.map(|archive| archive.key.clone()).collect(),
+            sound: sound.filter_map(digest).collect(),
             checked: facts.archives.iter().map(rules::checked).collect(),
             findings,
             unseen,
@@ -270,10 +298,7 @@ impl Look<'_> {
             archive.record = self.small(&format!("{key}.json"), facts::record)?;
         }
         if !matches!(archive.head, Seen::Absent) {
-            archive.head = self.seen(self.remote.head(&key, self.interrupt), |head| Head {
-                size: head.size,
-                sha256: head.sha256,
-            })?;
+            archive.head = self.seen(self.remote.head(&key, self.interrupt), |head| head)?;
         }
         if self.options.depth == Depth::Headers {
             self.phase.advance(1);
@@ -332,7 +357,11 @@ impl Look<'_> {
         archive: &Archive,
         keep: Option<&File>,
     ) -> Result<Seen<super::stream::Stream>, Stop> {
-        let mut reader = match self.remote.read(&archive.key, self.interrupt) {
+        let reader = match archive.head.there() {
+            Some(head) => self.remote.read_as(&archive.key, head, self.interrupt),
+            None => self.remote.read(&archive.key, self.interrupt),
+        };
+        let mut reader = match reader {
             Ok(Some(reader)) => reader,
             Ok(None) => return Ok(Seen::Absent),
             Err(error) => return self.refused(error),

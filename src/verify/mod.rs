@@ -19,7 +19,7 @@ mod selection;
 mod stream;
 mod survey;
 
-pub use facts::{Archive, Facts};
+pub use facts::{Archive, Facts, Indexed};
 pub use gather::{Depth, Options, Seeing, Tools, VerifyError, look, verify};
 pub use identity::{Identify, IdentityError};
 pub use lock::{Lock, LockError};

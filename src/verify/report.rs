@@ -50,6 +50,8 @@ pub struct Report {
     pub unseen: Vec<Unseen>,
     /// Whether unfinished uploads were looked for, which not every target can list.
     pub uploads: bool,
+    /// The archives that are sound and that `index.json` does not name, if there is one.
+    pub newer: Vec<String>,
     /// The archives that `checksums.lock` is to hold from now on, if one is to be written.
     #[serde(skip)]
     pub sound: Vec<(String, Sha256)>,

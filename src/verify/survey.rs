@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use crate::model::StackName;
-use crate::publish::{PublishError, Remote};
+use crate::publish::{INDEX_HTML, INDEX_JSON, INDEX_LIMIT, Index, PublishError, Remote};
 use crate::sys::interrupt::Interrupt;
 
-use super::facts::{Archive, Seen};
+use super::facts::{Archive, Indexed, Seen};
 use super::gather::{Options, Tools, VerifyError};
 use super::report::Unseen;
 use super::selection::{Selection, is_on};
 
 /// What lies in a target and is no archive's: what `pybuild index` and `--record` write.
-const OURS: [&str; 3] = ["index.json", "index.html", "checksums.lock"];
+const OURS: [&str; 3] = [INDEX_JSON, INDEX_HTML, "checksums.lock"];
 
 /// Which of the `known` stacks have archives among those selected: whose identity can be told.
 pub fn stacks<'a>(
@@ -34,6 +34,19 @@ pub(super) struct Survey {
     pub(super) archives: Vec<Archive>,
     pub(super) strays: Vec<String>,
     pub(super) listable: bool,
+    pub(super) index: Read,
+}
+
+/// What became of reading `index.json`.
+pub(super) enum Read {
+    /// None is there, or it was not needed.
+    Nothing,
+    /// What it names, by key.
+    Sound(BTreeMap<String, Indexed>),
+    /// It is there, and no index or not to be read.
+    Wrong(String),
+    /// Nobody knows.
+    Unseen(String),
 }
 
 pub(super) fn survey(
@@ -45,11 +58,20 @@ pub(super) fn survey(
 ) -> Result<Survey, VerifyError> {
     let listed = remote.list("", interrupt)?;
     let locked = tools.lock.map(|lock| &lock.digests);
-    if listed.is_none() && locked.is_none_or(BTreeMap::is_empty) && tools.expected.is_empty() {
-        let target = remote.target().to_string();
-        return Err(VerifyError::NoList { target });
-    }
     let listable = listed.is_some();
+    let told = locked.is_some_and(|locked| !locked.is_empty()) || !tools.expected.is_empty();
+    let index = match &listed {
+        Some(listed) if listed.iter().any(|object| object.key == INDEX_JSON) => {
+            read_index(remote, false, interrupt)?
+        }
+        None if !told => read_index(remote, true, interrupt)?,
+        _ => Read::Nothing,
+    };
+    let nothing = BTreeMap::new();
+    let indexed = match &index {
+        Read::Sound(named) => named,
+        Read::Nothing | Read::Wrong(_) | Read::Unseen(_) => &nothing,
+    };
     let mut there: BTreeMap<String, u64> = BTreeMap::new();
     for object in listed.unwrap_or_default() {
         there.insert(object.key, object.size);
@@ -57,7 +79,12 @@ pub(super) fn survey(
     let mut tarballs: BTreeSet<&str> = BTreeSet::new();
     let mut strays = Vec::new();
     let locked_keys = locked.into_iter().flat_map(BTreeMap::keys);
-    for key in there.keys().chain(tools.expected).chain(locked_keys) {
+    let named = tools
+        .expected
+        .iter()
+        .chain(locked_keys)
+        .chain(indexed.keys());
+    for key in there.keys().chain(named) {
         // The marker that consoles put where they show a directory.
         if OURS.contains(&&**key) || key.ends_with('/') {
             continue;
@@ -80,6 +107,7 @@ pub(super) fn survey(
         }
         archive.listed = there.get(key).copied();
         archive.locked = locked.and_then(|digests| digests.get(key)).copied();
+        archive.indexed = indexed.get(key).copied();
         archive.recording = options.record;
         if listable {
             let absent = |suffix: &str| !there.contains_key(&format!("{key}{suffix}"));
@@ -99,7 +127,40 @@ pub(super) fn survey(
         archives,
         strays,
         listable,
+        index,
     })
+}
+
+/// Reads the index. Where it is `needed`, nothing else says what should be there.
+fn read_index(remote: &Remote, needed: bool, interrupt: &Interrupt) -> Result<Read, VerifyError> {
+    let no_list = || VerifyError::NoList {
+        target: remote.target().to_string(),
+    };
+    match remote.read_small(INDEX_JSON, INDEX_LIMIT, interrupt) {
+        Ok(Some(bytes)) => Ok(match Index::parse(&bytes) {
+            Ok(index) => Read::Sound(named(&index)),
+            Err(error) => Read::Wrong(format!("it is not an index: {error}")),
+        }),
+        // Buckets that show themselves on the web deny what is not there.
+        Ok(None) | Err(PublishError::Denied { .. }) if needed => Err(no_list()),
+        // It was listed, and has been removed since.
+        Ok(None) => Ok(Read::Nothing),
+        Err(error) if needed && !matches!(error, PublishError::TooLong { .. }) => Err(error.into()),
+        Err(error) => match trouble(error) {
+            Trouble::Wrong(why) => Ok(Read::Wrong(format!("it cannot be read: {why}"))),
+            Trouble::Unseen(why) => Ok(Read::Unseen(why)),
+            Trouble::Over(error) => Err(*error),
+        },
+    }
+}
+
+fn named(index: &Index) -> BTreeMap<String, Indexed> {
+    let entries = index.archives().iter();
+    let said = entries.map(|entry| {
+        let (size, sha256) = (entry.size, entry.sha256);
+        (entry.key.clone(), Indexed { size, sha256 })
+    });
+    said.collect()
 }
 
 /// The tarball that a key is of, or beside.

@@ -7,23 +7,20 @@ use crate::farm;
 use crate::formula::{Formula, digest};
 use crate::kit::{Case, STACK, directory, files_below};
 use crate::program::Pybuild;
-use crate::s3::{AWS, KEY, SECRET, Server, Store};
+use crate::s3::{AWS, SECRET, Server, Store, environment};
 
 /// How many artifacts there are in a big bucket.
 const MANY: usize = 1000;
 
 /// With what it takes to use the bucket `bucket` of this server.
-fn with(run: Pybuild, server: &Server) -> Pybuild {
-    run.env("AWS_ENDPOINT_URL", server.url())
-        .env("AWS_ACCESS_KEY_ID", KEY)
-        .env("AWS_SECRET_ACCESS_KEY", SECRET)
-        .env("S3_BUCKET", "bucket")
-        .env("S3_PREFIX", "p")
-        .env("S3_REGION", "us-east-1")
-        .env("NO_PROXY", "127.0.0.1")
+pub(crate) fn with(run: Pybuild, server: &Server) -> Pybuild {
+    let url = server.url();
+    let run = run.env("NO_PROXY", "127.0.0.1");
+    let given = environment(&url).into_iter();
+    given.fold(run, |run, (name, value)| run.env(name, value))
 }
 
-fn root() -> tempfile::TempDir {
+pub(crate) fn root() -> tempfile::TempDir {
     let root = directory();
     fs::create_dir(root.path().join("bucket")).expect("mkdir");
     root

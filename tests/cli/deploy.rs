@@ -16,15 +16,21 @@ pub(crate) const CANARY: &str = "canary-7f3a";
 
 /// The run that deploys it to the directory of a case, unless something else is said.
 pub(crate) fn deploy(formula: &Formula, case: &Case) -> Pybuild {
-    let formulae = formula.write(&case.at(""));
+    formula.write(&case.at(""));
+    redeploy(case)
+}
+
+/// The same of a formula that is written already: other runs may be reading it.
+pub(crate) fn redeploy(case: &Case) -> Pybuild {
     case.pybuild()
         .args(["deploy", STACK, "hello-1.0", "--formulae"])
-        .args([formulae.as_path(), "--source-mirror".as_ref()])
+        .args([case.at("formulae").as_path(), "--source-mirror".as_ref()])
         .args([case.at("sources")])
         .cwd(&case.at(""))
 }
 
-fn three() -> [String; 3] {
+/// The keys of what is published.
+pub(crate) fn three() -> [String; 3] {
     ["", ".json", ".sha256"].map(|end| format!("{STACK}/libraries/hello-1.0.tar.gz{end}"))
 }
 

@@ -65,7 +65,8 @@ pub(crate) fn command(case: &Case, command: &str) -> Pybuild {
     run.args(["--source-mirror"]).args([case.at("sources")])
 }
 
-fn matrix(case: &Case, runtimes: &str) -> Pybuild {
+/// The run that deploys runtimes of these to the directory of a case.
+pub(crate) fn matrix(case: &Case, runtimes: &str) -> Pybuild {
     let run = command(case, "deploy-runtimes").args(["--stacks", STACK, "--runtimes", runtimes]);
     run.args(["--target"]).args([case.dist()])
 }

@@ -6,9 +6,12 @@
 
 mod artifacts;
 mod bucket;
+mod credentials;
+mod crossing;
 mod deploy;
 mod disk;
 mod farm;
+mod faults;
 mod formula;
 mod gc;
 mod killed;
@@ -19,9 +22,10 @@ mod program;
 mod proofs;
 mod reproducible;
 mod runs;
-#[path = "../publish/server.rs"]
-#[allow(dead_code)] // publishing's own tests do worse things to it
+#[path = "../support/s3/mod.rs"]
+#[allow(dead_code, unused_imports)] // publishing's own tests do worse things to it
 mod s3;
+mod secrets;
 #[path = "../support/server.rs"]
 #[allow(dead_code)] // the downloads' own tests do worse things to it
 mod server;

@@ -1,12 +1,12 @@
 //! Credentials from where they come from, used against a server that checks signatures.
 
 use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pybuild::publish::{Inputs, Mode, PublishError, Put, Remote, Settings};
 
 use crate::kit::{interrupt, put};
-use crate::s3::{patience, root};
-use crate::server::{AWS, Fault, KEY, SECRET, Server, refusal};
+use crate::server::{AWS, Fault, KEY, SECRET, Server, patience, refusal, root};
 
 /// A bucket with these variables alone and this profile.
 fn remote(server: &Server, env: &[(&str, &str)], aws_config: &str) -> Remote {
@@ -43,8 +43,7 @@ fn a_process_prints_them_and_is_asked_again_when_they_have_expired() {
     let runs = || fs::read(dir.path().join("runs")).map_or(0, |runs| runs.len());
     let expired = std::sync::atomic::AtomicBool::new(true);
     let server = Server::faulty(root.path(), AWS, move |_, seen| {
-        let old =
-            seen.is("PUT", "/bucket/b") && expired.swap(false, std::sync::atomic::Ordering::SeqCst);
+        let old = seen.is("PUT", "/bucket/b") && expired.swap(false, Ordering::SeqCst);
         if old {
             refusal(400, "ExpiredToken")
         } else {
@@ -152,12 +151,144 @@ fn a_containers_agent_hands_them_out() {
 }
 
 #[test]
+fn a_containers_agent_is_asked_again_and_one_that_is_down_may_come_back() {
+    let root = root();
+    let asked = AtomicUsize::new(0);
+    let server = Server::faulty(root.path(), AWS, move |_, seen| {
+        if !seen.is("GET", "/agent") {
+            return Fault::None;
+        }
+        match asked.fetch_add(1, Ordering::SeqCst) {
+            0 => refusal(503, ""),
+            1 => Fault::Reset,
+            2 => Fault::Answer(200, Vec::new(), json("Token", LATER)),
+            _ => refusal(500, ""),
+        }
+    });
+    let url = format!("{}/agent", server.url());
+    let env = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", &*url)];
+    put(&remote(&server, &env, ""), "a", b"x", Mode::Create).expect("put");
+    let error = put(&remote(&server, &env, ""), "b", b"x", Mode::Create);
+    let error = error.expect_err("the agent is down");
+    assert!(error.may_pass(), "{error:?}");
+    assert!(error.to_string().contains("tried 4 times"), "{error}");
+}
+
+/// What STS answers, with credentials until then.
+fn assumed(expiration: &str) -> Fault {
+    let text = format!(
+        "<AssumeRoleWithWebIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
+         <AssumeRoleWithWebIdentityResult><SubjectFromWebIdentityToken>me</SubjectFromWebIdentityToken>\
+         <Credentials><SessionToken>canary</SessionToken><SecretAccessKey>{SECRET}</SecretAccessKey>\
+         <Expiration>{expiration}</Expiration><AccessKeyId>{KEY}</AccessKeyId></Credentials>\
+         </AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"
+    );
+    Fault::Answer(200, Vec::new(), text)
+}
+
+#[test]
+fn the_token_of_a_web_identity_is_exchanged_for_them() {
+    let root = root();
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("token");
+    let file_name = file.to_str().expect("UTF-8");
+    fs::write(&file, "canary/one+\n").expect("write");
+    let asked = AtomicUsize::new(0);
+    let changed = file.clone();
+    let server = Server::faulty(root.path(), AWS, move |_, seen| {
+        if !seen.is("POST", "/sts") {
+            return Fault::None;
+        }
+        match asked.fetch_add(1, Ordering::SeqCst) {
+            0 => refusal(500, ""),
+            1 => {
+                fs::write(&changed, "canary-two").expect("write");
+                assumed(&soon())
+            }
+            2 => assumed(LATER),
+            3 => Fault::Answer(
+                403,
+                Vec::new(),
+                "<ErrorResponse><Error><Code>AccessDenied</Code><Message>canary</Message></Error></ErrorResponse>".to_owned(),
+            ),
+            4 => Fault::Answer(200, Vec::new(), "<canary>".to_owned()),
+            5 => assumed("2000-01-01T00:00:00Z"),
+            _ => Fault::Reset,
+        }
+    });
+    let url = format!("{}/sts", server.url());
+    let env = [
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", file_name),
+        ("AWS_ROLE_ARN", "arn:aws:iam::1:role/r"),
+        ("AWS_ROLE_SESSION_NAME", "session"),
+        ("AWS_ENDPOINT_URL_STS", &*url),
+    ];
+    // What is soon to expire is used once, and then they are asked for again.
+    let long = remote(&server, &env, "");
+    for key in ["a", "b", "c"] {
+        put(&long, key, b"x", Mode::Overwrite).expect("put");
+    }
+    let bodies = server.bodies("POST", "/sts");
+    let form = "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Fr\
+                &RoleSessionName=session&WebIdentityToken=";
+    let wanted = ["canary%2Fone%2B", "canary%2Fone%2B", "canary-two"];
+    assert_eq!(bodies, wanted.map(|token| format!("{form}{token}")));
+    for (told, passes) in [
+        ("it answered 403 AccessDenied", false),
+        ("not the document", false),
+        ("has expired", false),
+        ("tried 4 times", true),
+    ] {
+        let error = put(&remote(&server, &env, ""), "d", b"x", Mode::Create).expect_err(told);
+        assert!(error.to_string().contains(told), "{error}");
+        assert_eq!(error.may_pass(), passes, "{error:?}");
+        assert!(
+            !format!("{error} {error:?}").contains("canary"),
+            "{error:?}"
+        );
+    }
+    fs::remove_file(&file).expect("removed");
+    let error = put(&remote(&server, &env, ""), "d", b"x", Mode::Create).expect_err("no token");
+    assert!(error.to_string().contains(file_name), "{error}");
+}
+
+/// So soon that it is as good as now.
+fn soon() -> String {
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(60);
+    soon.to_string()
+}
+
+#[test]
+fn those_that_are_about_to_expire_are_asked_for_again() {
+    let root = root();
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().display();
+    fs::write(dir.path().join("json"), json("SessionToken", &soon())).expect("write");
+    let process = format!("[default]\ncredential_process = echo >> '{path}/runs'; cat {path}/json");
+    let server = Server::start(root.path(), AWS);
+    let remote = remote(&server, &[], &process);
+    put(&remote, "a", b"x", Mode::Overwrite).expect("put");
+    put(&remote, "b", b"x", Mode::Overwrite).expect("put");
+    let runs = fs::read(dir.path().join("runs")).expect("it has run");
+    assert_eq!(runs.len(), server.seen().len(), "for each request");
+}
+
+#[test]
 fn an_instance_hands_them_out() {
     let root = root();
     let server = Server::faulty(root.path(), AWS, |_, seen| {
         let json = json("Token", LATER);
         let answer = |text: &str| Fault::Answer(200, Vec::new(), text.to_owned());
         let role = "/latest/meta-data/iam/security-credentials/";
+        // The second version of the service: nothing without a token.
+        let header = |name: &str| seen.headers.get(name).map(String::as_str);
+        let allowed = match seen.method.as_str() {
+            "PUT" => header("x-aws-ec2-metadata-token-ttl-seconds").is_some(),
+            _ => header("x-aws-ec2-metadata-token") == Some("token"),
+        };
+        if seen.uri.starts_with("/latest/") && !allowed {
+            return refusal(401, "");
+        }
         match (seen.method.as_str(), seen.uri.as_str()) {
             ("PUT", "/latest/api/token") => answer("token"),
             ("GET", uri) if uri == role => answer("role"),

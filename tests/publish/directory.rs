@@ -1,202 +1,30 @@
 //! A directory as a target.
 
-use std::fs::{self, File};
-use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
-use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use std::fs::{self};
 
 use pybuild::archive::Codec;
 use pybuild::artifact::checksum::parse_sha256_line;
 use pybuild::artifact::record::Record;
-use pybuild::model::{Arch, Kind, Quiet, Sha256};
-use pybuild::publish::{
-    Conditional, Content, Layout, Mode, PublishError, Put, keys, publish, read_key,
-};
+use pybuild::model::{Arch, Kind, Quiet};
+use pybuild::publish::{Layout, Mode, PublishError, Put, keys, publish, read_key};
 use pybuild::store::Store;
 
-use crate::kit::{artifact, bytes, directory, get, interrupt, list, put, put_file};
+use crate::kit::{artifact, bytes, directory, get, interrupt, list, put};
 
 #[test]
-fn what_is_put_is_there() {
+fn looking_leaves_nothing_and_a_directory_is_no_object() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let root = dir.path().join("not/yet");
     let remote = directory(&root);
     assert_eq!(list(&remote, ""), [""; 0]);
     assert_eq!(get(&remote, "a/b").expect("no error"), None);
-    assert_eq!(remote.head("a/b", &interrupt()).expect("no error"), None);
-    let writable = remote.check_writable(&interrupt()).expect("writable");
-    assert_eq!(writable, Conditional::Honoured);
-    assert!(!root.exists(), "looking leaves nothing");
-    let large = bytes(1, 3_000_000);
-    assert_eq!(
-        put_file(&remote, "a/b", &large, Mode::Create).expect("put"),
-        Put::Written
-    );
-    assert_eq!(
-        put(&remote, "a/c", b"x", Mode::Create).expect("put"),
-        Put::Written
-    );
-    assert_eq!(
-        put(&remote, "ab", b"x", Mode::Create).expect("put"),
-        Put::Written
-    );
-    assert_eq!(list(&remote, ""), ["a/b", "a/c", "ab"]);
-    assert_eq!(list(&remote, "a/"), ["a/b", "a/c"]);
-    assert_eq!(list(&remote, "a"), ["a/b", "a/c", "ab"]);
-    assert_eq!(list(&remote, "a/b"), ["a/b"]);
-    assert_eq!(
-        get(&remote, "a/b").expect("read").as_deref(),
-        Some(&large[..])
-    );
-    let head = remote.head("a/b", &interrupt()).expect("no error");
-    assert_eq!(head.expect("it is there").size, 3_000_000);
-    assert_eq!(get(&remote, "a").expect("a directory is no object"), None);
-    let small = remote.read_small("a/b", 2_999_999, &interrupt());
-    assert!(matches!(small, Err(PublishError::TooLong { .. })));
-    remote.remove("ab", &interrupt()).expect("removed");
-    remote.remove("ab", &interrupt()).expect("gone is fine");
-    assert_eq!(list(&remote, ""), ["a/b", "a/c"]);
-}
-
-#[test]
-fn create_only_means_the_same_bytes_or_an_error() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let remote = directory(dir.path());
-    put(&remote, "k", b"one", Mode::Create).expect("put");
-    assert_eq!(
-        put(&remote, "k", b"one", Mode::Create).expect("put"),
-        Put::AlreadySame
-    );
-    for other in [&b"two"[..], b"longer"] {
-        let error = put(&remote, "k", other, Mode::Create).expect_err("something else is there");
-        assert!(matches!(error, PublishError::Exists { .. }), "{error}");
-        assert!(error.to_string().contains("other bytes"), "{error}");
-    }
-    assert_eq!(
-        get(&remote, "k").expect("read").as_deref(),
-        Some(&b"one"[..])
-    );
-    assert_eq!(
-        put(&remote, "k", b"two", Mode::Overwrite).expect("put"),
-        Put::Written
-    );
-    assert_eq!(
-        get(&remote, "k").expect("read").as_deref(),
-        Some(&b"two"[..])
-    );
-    let error = put(&remote, "k/x", b"y", Mode::Create).expect_err("a file is no directory");
+    remote.check_writable(&interrupt()).expect("writable");
+    assert!(!root.exists());
+    put(&remote, "a/b", b"x", Mode::Create).expect("put");
+    assert_eq!(get(&remote, "a").expect("no object"), None);
+    let error = put(&remote, "a/b/c", b"y", Mode::Create).expect_err("a file is no directory");
     assert!(matches!(error, PublishError::Local(_)), "{error}");
-    assert_eq!(fs::read_dir(dir.path()).expect("readdir").count(), 1);
-}
-
-#[test]
-fn keys_stay_below_the_target() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let remote = directory(&dir.path().join("target"));
-    for key in ["../k", "/etc/k", "a/../../k", "", "a//b", "."] {
-        let error = put(&remote, key, b"x", Mode::Create).expect_err(key);
-        assert!(matches!(error, PublishError::Key { .. }), "{error}");
-        assert!(get(&remote, key).is_err(), "{key}");
-        assert!(remote.head(key, &interrupt()).is_err(), "{key}");
-        assert!(remote.remove(key, &interrupt()).is_err(), "{key}");
-    }
-    assert_eq!(fs::read_dir(dir.path()).expect("readdir").count(), 0);
-}
-
-#[test]
-fn of_many_at_once_one_wins() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let remote = &directory(dir.path());
-    let results: Vec<_> = std::thread::scope(|scope| {
-        let puts: Vec<_> = (0..8u8)
-            .map(|n| scope.spawn(move || put(remote, "a/k", &[n], Mode::Create)))
-            .collect();
-        puts.into_iter()
-            .map(|put| put.join().expect("no panic"))
-            .collect()
-    });
-    let won: Vec<_> = (0u8..)
-        .zip(&results)
-        .filter(|(_, put)| put.is_ok())
-        .collect();
-    assert_eq!(won.len(), 1, "{results:?}");
-    assert_eq!(get(remote, "a/k").expect("read"), Some(vec![won[0].0]));
-}
-
-#[test]
-fn a_file_that_is_not_what_it_was_is_not_put() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let remote = directory(&dir.path().join("target"));
-    let path = dir.path().join("file");
-    fs::write(&path, b"changed").expect("write");
-    let file = File::open(&path).expect("open");
-    let content = Content::File {
-        file: &file,
-        size: 7,
-        digest: Sha256::of(b"as it was"),
-    };
-    let error = remote.put("k", content, Mode::Create, &|_| {}, &interrupt());
-    assert!(matches!(error, Err(PublishError::Corrupted { .. })));
-    assert_eq!(list(&remote, ""), [""; 0]);
-}
-
-/// The process that is killed: not a test of its own unless it is told where to put what.
-#[test]
-fn killed_child() {
-    let Ok(root) = std::env::var("PYBUILD_TEST_KILLED_ROOT") else {
-        return;
-    };
-    let after: u64 = std::env::var("PYBUILD_TEST_KILLED_AFTER")
-        .expect("both or none")
-        .parse()
-        .expect("a number");
-    let root = Path::new(&root);
-    let file = File::open(root.join("source")).expect("open");
-    let content = Content::File {
-        file: &file,
-        size: 3_000_000,
-        digest: Sha256::of(&bytes(1, 3_000_000)),
-    };
-    let sent = AtomicU64::new(0);
-    let progress = |bytes| {
-        if sent.fetch_add(bytes, Ordering::SeqCst) + bytes >= after {
-            kill(Pid::this(), Signal::SIGKILL).expect("a signal to oneself");
-        }
-    };
-    let remote = directory(&root.join("target"));
-    let _ = remote.put("a/k", content, Mode::Create, &progress, &interrupt());
-}
-
-#[test]
-fn a_killed_put_leaves_nothing_and_the_next_succeeds() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let content = bytes(1, 3_000_000);
-    fs::write(dir.path().join("source"), &content).expect("write");
-    let remote = directory(&dir.path().join("target"));
-    for after in ["1", "1500000", "3000000"] {
-        let status = Command::new(std::env::current_exe().expect("this test"))
-            .args(["--exact", "directory::killed_child"])
-            .env("PYBUILD_TEST_KILLED_ROOT", dir.path())
-            .env("PYBUILD_TEST_KILLED_AFTER", after)
-            .status()
-            .expect("started");
-        assert_eq!(status.signal(), Some(Signal::SIGKILL as i32));
-        assert_eq!(list(&remote, ""), [""; 0]);
-    }
-    let stale = remote.stale_uploads(&interrupt()).expect("listed");
-    for upload in stale.expect("a directory can list them") {
-        remote.abort(&upload, &interrupt()).expect("aborted");
-    }
-    assert_eq!(
-        put_file(&remote, "a/k", &content, Mode::Create).expect("put"),
-        Put::Written
-    );
-    let files = fs::read_dir(dir.path().join("target/a")).expect("readdir");
-    assert_eq!(files.count(), 1);
+    assert_eq!(fs::read_dir(&root).expect("readdir").count(), 1);
 }
 
 #[test]

@@ -8,8 +8,10 @@ use std::time::Instant;
 use pybuild::publish::{Mode, PublishError, Put, Remote};
 
 use crate::kit::{bytes, get, interrupt, list, put, put_file};
-use crate::s3::{LARGE, remote, root};
-use crate::server::{AWS, Fault, RETRY_AFTER_MAX, SECRET, Seen, Server, refusal};
+use crate::s3::LARGE;
+use crate::server::{
+    AWS, Fault, RETRY_AFTER_MAX, SECRET, Seen, Server, Store, refusal, remote, root,
+};
 
 /// A server whose requests that match fail so, the first `times`.
 fn failing(
@@ -57,6 +59,7 @@ fn what_passes_is_waited_for() {
         refusal(503, "SlowDown"),
         refusal(429, ""),
         refusal(400, "RequestTimeout"),
+        refusal(400, "BadDigest"),
         refusal(200, "InternalError"),
         conflict,
         Fault::Answer(502, Vec::new(), "<html>bad gateway".to_owned()),
@@ -199,7 +202,7 @@ fn a_read_that_cannot_go_on_is_an_error_and_no_short_object() {
         |seen| seen.is("GET", "/p/k"),
         Fault::Truncated(0),
     );
-    let remote = crate::s3::remote(&stuck.url(), &[]);
+    let remote = crate::server::remote(&stuck.url(), &[]);
     let error = get(&remote, "k").expect_err("nothing comes");
     assert!(
         matches!(error, PublishError::Unreachable { .. }),
@@ -227,6 +230,47 @@ fn a_lost_or_failed_completion_is_found_out() {
         assert_eq!(get(&remote, "k").expect("read"), Some(content));
         assert_eq!(server.uploads(), []);
     }
+}
+
+#[test]
+fn a_completion_that_is_never_answered_is_found_out_too() {
+    let root = root();
+    let asked = AtomicUsize::new(0);
+    let server = Server::faulty(root.path(), AWS, move |_, seen| {
+        if !seen.is("POST", "uploadId") {
+            return Fault::None;
+        }
+        match asked.fetch_add(1, Ordering::SeqCst) {
+            0 => Fault::Lost,
+            _ => Fault::Reset,
+        }
+    });
+    let remote = ready(&server);
+    let content = bytes(5, LARGE);
+    let done = put_file(&remote, "k", &content, Mode::Create).expect("it is there");
+    assert_eq!(done, Put::Written);
+    assert_eq!(get(&remote, "k").expect("read"), Some(content));
+}
+
+#[test]
+fn an_upload_that_gives_way_to_other_bytes_is_no_success() {
+    let root = root();
+    let path = root.path().join("bucket/p/k");
+    let theirs = path.clone();
+    let server = Server::faulty(root.path(), AWS, move |_, seen| {
+        if !seen.is("PUT", "partNumber") {
+            return Fault::None;
+        }
+        if !theirs.exists() {
+            fs::create_dir_all(theirs.parent().expect("a parent")).expect("mkdir");
+            fs::write(&theirs, bytes(9, LARGE)).expect("write");
+        }
+        refusal(404, "NoSuchUpload")
+    });
+    let remote = ready(&server);
+    let error = put_file(&remote, "k", &bytes(5, LARGE), Mode::Create);
+    assert!(error.is_err(), "{error:?}");
+    assert_eq!(fs::read(&path).expect("there"), bytes(9, LARGE));
 }
 
 #[test]
@@ -301,8 +345,10 @@ fn each_refusal_is_told_apart() {
         let server = failing(root.path(), usize::MAX, |_| true, fault);
         let remote = remote(&server.url(), &[]);
         let interrupt = interrupt();
+        let listed = remote.list("", &interrupt).expect_err("list");
+        assert_eq!(server.seen().len(), 1, "it is asked again: {listed}");
         for error in [
-            remote.list("", &interrupt).expect_err("list"),
+            listed,
             remote.head("k", &interrupt).expect_err("head"),
             remote
                 .check_writable(&interrupt)
@@ -368,6 +414,37 @@ fn two_at_once_end_with_one_whole_object() {
             1 + usize::from(same)
         );
         assert_eq!(server.uploads(), [], "{results:?}");
+    }
+}
+
+#[test]
+fn what_somebody_puts_over_ours_is_read_back() {
+    for size in [1000, LARGE] {
+        let root = root();
+        let looks = AtomicUsize::new(0);
+        let store = Store {
+            conditions: false,
+            ..AWS
+        };
+        let server = Server::faulty(root.path(), store, move |_, seen| {
+            // Nothing was there, ours is there; now theirs is, which no condition prevents.
+            if seen.is("HEAD", "/p/k") && looks.fetch_add(1, Ordering::SeqCst) == 1 {
+                let theirs = "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=".to_owned();
+                let headers = vec![
+                    ("content-length", size.to_string()),
+                    ("x-amz-checksum-sha256", theirs),
+                ];
+                return Fault::Answer(200, headers, String::new());
+            }
+            Fault::None
+        });
+        let remote = ready(&server);
+        let error = put_file(&remote, "k", &bytes(8, size), Mode::Create).expect_err("theirs");
+        assert!(
+            matches!(error, PublishError::Exists { .. }),
+            "{}",
+            told(&error)
+        );
     }
 }
 

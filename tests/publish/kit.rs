@@ -1,6 +1,5 @@
 //! What the tests of publishing share.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::Path;
@@ -8,14 +7,13 @@ use std::path::Path;
 use pybuild::archive::Codec;
 use pybuild::artifact::checksum::sha256_line;
 use pybuild::artifact::package::Artifact;
-use pybuild::artifact::record::{
-    ArtifactRecord, ImageRecord, MakingRecord, Needs, Origin, ProductRecord, Record, SourceRecord,
-    ToolRecord,
-};
-use pybuild::model::{Arch, Kind, Sha256};
-use pybuild::publish::{Content, Mode, PublishError, Put, Remote, Settings, Target};
+use pybuild::artifact::record::ArtifactRecord;
+use pybuild::model::{Kind, Sha256};
+use pybuild::publish::{Content, Head, Mode, PublishError, Put, Remote, Settings, Target, Way};
 use pybuild::store::Store;
 use pybuild::sys::interrupt::Interrupt;
+
+use crate::record::record;
 
 /// Bytes that no two seeds have in common.
 pub(crate) fn bytes(seed: u64, size: usize) -> Vec<u8> {
@@ -71,6 +69,23 @@ pub(crate) fn put_file(
     remote.put(key, content, mode, &|_| {}, &interrupt())
 }
 
+/// Copies an object as it is by now.
+pub(crate) fn copy(
+    to: &Remote,
+    from: &Remote,
+    key: &str,
+    head: &Head,
+    mode: Mode,
+) -> Result<(Put, Way), PublishError> {
+    let scratch = tempfile::tempdir().expect("a temporary directory");
+    let digest = from.digest(key, &interrupt())?.expect("it is there");
+    let what = (head, digest);
+    let copied = to.copy_from(from, key, what, mode, scratch.path(), &|_| {}, &interrupt());
+    let left = fs::read_dir(scratch.path()).expect("there").count();
+    assert_eq!(left, 0, "nothing is left over");
+    copied
+}
+
 /// All of an object.
 pub(crate) fn get(remote: &Remote, key: &str) -> Result<Option<Vec<u8>>, PublishError> {
     let interrupt = interrupt();
@@ -93,41 +108,7 @@ pub(crate) fn list(remote: &Remote, below: &str) -> Vec<String> {
 
 /// An artifact in the store whose tarball has these bytes.
 pub(crate) fn artifact(store: &Store, tarball: &[u8]) -> Artifact {
-    let image = || ImageRecord {
-        digest: Sha256::of(b"image"),
-        packages: Vec::new(),
-    };
     let build_id = Sha256::of(tarball);
-    let origin = Origin {
-        product: ProductRecord {
-            name: "python".parse().expect("a name"),
-            version: "3.11.2".parse().expect("a version"),
-            kind: Kind::Runtime,
-            stack: "debian-12".parse().expect("a stack"),
-            arch: Arch::Amd64,
-            profile: "plain".to_owned(),
-            prefix: "/app/.heroku/python".parse().expect("a path"),
-            build_id,
-        },
-        making: MakingRecord {
-            source: SourceRecord {
-                flavour: "tgz".to_owned(),
-                file: "Python-3.11.2.tgz".to_owned(),
-                sha256: Sha256::of(b"source"),
-                url: None,
-            },
-            patches: Vec::new(),
-            files: Vec::new(),
-            dependencies: Vec::new(),
-            build_image: image(),
-            run_image: image(),
-            steps: Vec::new(),
-            env: BTreeMap::new(),
-            network: false,
-            modules: Vec::new(),
-        },
-        source_date_epoch: 0,
-    };
     let file = "python-3.11.2.tar.gz".to_owned();
     let described = ArtifactRecord {
         file: file.clone(),
@@ -136,11 +117,8 @@ pub(crate) fn artifact(store: &Store, tarball: &[u8]) -> Artifact {
         unpacked_size: 0,
         entries: 0,
     };
-    let tool = ToolRecord {
-        version: "0".to_owned(),
-        build_revision: 1,
-    };
-    let record = Record::new(origin, Needs::default(), described, tool);
+    let reference = "python-3.11.2".parse().expect("a formula");
+    let record = record(&reference, Kind::Runtime, build_id, described);
     let dir = store.artifact_path(&build_id);
     fs::create_dir_all(&dir).expect("mkdir");
     fs::write(dir.join(&file), tarball).expect("write");

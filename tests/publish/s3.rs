@@ -1,174 +1,58 @@
 //! A bucket as a target.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
-use pybuild::model::Sha256;
-use pybuild::net;
+use pybuild::archive::Codec;
+use pybuild::model::{Arch, Kind, Sha256};
 use pybuild::publish::{
-    Conditional, Content, Inputs, Mode, PublishError, Put, Remote, Settings, Target,
+    Conditional, Content, Keys, Layout, Mode, PublishError, Put, Remote, Target, are_there, keys,
 };
 
-use crate::kit::{bytes, get, interrupt, list, put, put_file};
-use crate::server::{AWS, KEY, RETRY_AFTER_MAX, SECRET, SHORT, Server, Store};
+use crate::kit::{bytes, copy, get, interrupt, list, put, put_file};
+use crate::server::{AWS, Fault, Seen, Server, Store, refusal, remote, root};
 
 pub(crate) const LARGE: usize = 40 << 20;
 
-/// A directory with the bucket `bucket`.
-pub(crate) fn root() -> tempfile::TempDir {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    fs::create_dir(dir.path().join("bucket")).expect("mkdir");
-    dir
-}
-
-/// Little of it.
-pub(crate) fn patience() -> net::Settings {
-    net::Settings {
-        tries: 4,
-        backoff: SHORT,
-        backoff_max: SHORT,
-        retry_after_max: RETRY_AFTER_MAX,
-        idle_timeout: Duration::from_secs(1),
-        connect_timeout: Duration::from_secs(5),
-        proxy: false,
-        ..net::Settings::default()
-    }
-}
-
-/// `s3://bucket/p/` as the environment gives it, with this besides.
-pub(crate) fn remote(url: &str, env: &[(&str, &str)]) -> Remote {
-    let given = [
-        ("AWS_ENDPOINT_URL", url),
-        ("AWS_ACCESS_KEY_ID", KEY),
-        ("AWS_SECRET_ACCESS_KEY", SECRET),
-        ("AWS_EC2_METADATA_DISABLED", "true"),
-        ("S3_BUCKET", "bucket"),
-        ("S3_PREFIX", "p"),
-    ];
-    let mut all: BTreeMap<String, _> = BTreeMap::new();
-    for (name, value) in given.iter().chain(env) {
-        all.insert((*name).to_owned(), (*value).into());
-    }
-    let inputs = Inputs {
-        env: all,
-        ..Inputs::default()
-    };
-    let settings = Settings::resolve(&inputs)
-        .expect("sound")
-        .with_patience(patience());
-    Remote::open(settings.target(), &settings).expect("nothing is done yet")
-}
-
 #[test]
-fn what_is_put_is_there() {
+fn the_store_says_what_it_has_computed() {
     let root = root();
     let server = Server::start(root.path(), AWS);
     let remote = remote(&server.url(), &[]);
-    assert_eq!(list(&remote, ""), [""; 0]);
-    assert_eq!(get(&remote, "a/b").expect("no error"), None);
-    assert_eq!(remote.head("a/b", &interrupt()).expect("no error"), None);
-    let writable = remote.check_writable(&interrupt()).expect("writable");
-    assert_eq!(writable, Conditional::Honoured);
-    assert_eq!(list(&remote, ""), [""; 0], "trying leaves nothing");
     let content = bytes(1, 3_000_000);
-    assert_eq!(
-        put_file(&remote, "a/b", &content, Mode::Create).expect("put"),
-        Put::Written
-    );
-    for key in ["a/c", "a b+ü%/x&y", "ab", "z"] {
-        assert_eq!(
-            put(&remote, key, b"x", Mode::Create).expect("put"),
-            Put::Written
-        );
-        assert_eq!(get(&remote, key).expect("read").as_deref(), Some(&b"x"[..]));
-    }
-    assert_eq!(list(&remote, ""), ["a b+ü%/x&y", "a/b", "a/c", "ab", "z"]);
-    assert_eq!(list(&remote, "a/"), ["a/b", "a/c"]);
-    assert_eq!(get(&remote, "a/b").expect("read"), Some(content.clone()));
-    let head = remote
-        .head("a/b", &interrupt())
-        .expect("no error")
-        .expect("it is there");
+    put_file(&remote, "a/b", &content, Mode::Create).expect("put");
+    let head = remote.head("a/b", &interrupt()).expect("no error");
+    let head = head.expect("it is there");
     assert_eq!(
         (head.size, head.sha256),
         (3_000_000, Some(Sha256::of(&content)))
     );
-    let small = remote.read_small("a/b", 2_999_999, &interrupt());
-    assert!(matches!(small, Err(PublishError::TooLong { .. })));
-    assert!(
-        root.path().join("bucket/p/a/b").exists(),
-        "below the prefix"
-    );
-    remote.remove("ab", &interrupt()).expect("removed");
-    remote.remove("ab", &interrupt()).expect("gone is fine");
 }
 
 #[test]
-fn create_only_means_the_same_bytes_or_an_error() {
-    for env in [
-        &[][..],
-        &[("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")],
-    ] {
+fn checksums_are_sent_where_they_are_wanted() {
+    for (asked, wanted) in [("when_supported", true), ("when_required", false)] {
         let root = root();
         let server = Server::start(root.path(), AWS);
-        let remote = remote(&server.url(), env);
-        remote.check_writable(&interrupt()).expect("writable");
+        let env = [("AWS_REQUEST_CHECKSUM_CALCULATION", asked)];
+        let remote = remote(&server.url(), &env);
         put(&remote, "k", b"one", Mode::Create).expect("put");
+        put_file(&remote, "l", &bytes(1, LARGE), Mode::Create).expect("put");
         let again = put(&remote, "k", b"one", Mode::Create).expect("the same");
         assert_eq!(again, Put::AlreadySame);
-        for other in [&b"two"[..], b"longer"] {
-            let error = put(&remote, "k", other, Mode::Create).expect_err("something else");
-            assert!(matches!(error, PublishError::Exists { .. }), "{error}");
-        }
-        assert_eq!(
-            get(&remote, "k").expect("read").as_deref(),
-            Some(&b"one"[..])
-        );
-        assert_eq!(
-            put(&remote, "k", b"two", Mode::Overwrite).expect("put"),
-            Put::Written
-        );
-        assert_eq!(
-            get(&remote, "k").expect("read").as_deref(),
-            Some(&b"two"[..])
-        );
-        let checksums = server.seen().iter().any(|seen| {
-            seen.headers
-                .keys()
-                .any(|name| name.starts_with("x-amz-checksum"))
-        });
-        assert_eq!(checksums, env.is_empty(), "only where they are wanted");
+        let error = put(&remote, "k", b"two", Mode::Create).expect_err("something else");
+        assert!(matches!(error, PublishError::Exists { .. }), "{error}");
+        let has = |seen: &Seen| {
+            let mut names = seen.headers.keys();
+            names.any(|name| name.starts_with("x-amz-checksum"))
+        };
+        assert_eq!(server.seen().iter().any(has), wanted);
+        let put = server.seen().into_iter().find(|seen| seen.is("PUT", "/k"));
+        let put = put.expect("a put");
+        // `head`, `get` and the like are not asked; the body is signed in any case.
+        assert_ne!(put.headers["x-amz-content-sha256"], "UNSIGNED-PAYLOAD");
     }
-}
-
-#[test]
-fn of_many_at_once_one_wins() {
-    let root = root();
-    let server = Server::start(root.path(), AWS);
-    let remote = &remote(&server.url(), &[]);
-    remote.check_writable(&interrupt()).expect("writable");
-    let results: Vec<_> = std::thread::scope(|scope| {
-        let puts: Vec<_> = (0..8u8)
-            .map(|n| scope.spawn(move || put(remote, "a/k", &[n], Mode::Create)))
-            .collect();
-        puts.into_iter()
-            .map(|put| put.join().expect("no panic"))
-            .collect()
-    });
-    let won: Vec<_> = (0u8..)
-        .zip(&results)
-        .filter(|(_, put)| put.is_ok())
-        .collect();
-    assert_eq!(won.len(), 1, "{results:?}");
-    assert_eq!(get(remote, "a/k").expect("read"), Some(vec![won[0].0]));
 }
 
 #[test]
@@ -182,7 +66,11 @@ fn a_store_that_ignores_conditions_is_recognised_and_read_back() {
     let remote = remote(&server.url(), &[]);
     let writable = remote.check_writable(&interrupt()).expect("writable");
     assert_eq!(writable, Conditional::Ignored);
-    assert_eq!(list(&remote, ""), [""; 0], "trying leaves nothing");
+    assert_eq!(
+        files(&root.path().join("bucket/p")),
+        [""; 0],
+        "trying leaves nothing"
+    );
     assert_eq!(
         put(&remote, "k", b"one", Mode::Create).expect("put"),
         Put::Written
@@ -242,117 +130,19 @@ fn large_files_go_in_parts() {
         assert_eq!(told.load(Ordering::SeqCst), content.len() as u64);
         assert_eq!(get(&remote, "k").expect("read").as_ref(), Some(&content));
         assert_eq!(server.uploads(), []);
+        let reads = server.count("GET", "/p/k");
         let again = remote.put("k", whole, Mode::Create, &progress, &interrupt());
         assert_eq!(again.expect("the same"), Put::AlreadySame);
+        let read = server.count("GET", "/p/k") - reads;
+        assert_eq!(read, 0, "the parts' digests tell");
         let other = bytes(3, LARGE + 5);
         let error = put_file(&remote, "k", &other, Mode::Create).expect_err("something else");
         assert!(matches!(error, PublishError::Exists { .. }), "{error}");
+        let reads = server.count("GET", "/p/k");
+        let error = put_file(&remote, "k", &other[1..], Mode::Create).expect_err("something else");
+        assert!(matches!(error, PublishError::Exists { .. }), "{error}");
+        assert_eq!(server.count("GET", "/p/k"), reads, "the size tells");
     }
-}
-
-/// The process that is killed: not a test of its own unless it is told where to put what.
-#[test]
-fn killed_child() {
-    let Ok(url) = std::env::var("PYBUILD_TEST_KILLED_URL") else {
-        return;
-    };
-    let path = std::env::var("PYBUILD_TEST_KILLED_FILE").expect("all or none");
-    let path = Path::new(&path);
-    let file = File::open(path).expect("open");
-    let content = Content::File {
-        file: &file,
-        size: LARGE as u64,
-        digest: Sha256::of(&bytes(4, LARGE)),
-    };
-    let sent = AtomicU64::new(0);
-    let progress = |bytes| {
-        // Four parts are sent at once, so that one is done when the fifth is under way.
-        if sent.fetch_add(bytes, Ordering::SeqCst) + bytes > 33 << 20 {
-            kill(Pid::this(), Signal::SIGKILL).expect("a signal to oneself");
-        }
-    };
-    let remote = remote(&url, &[]);
-    let _ = remote.put("a/k", content, Mode::Create, &progress, &interrupt());
-}
-
-#[test]
-fn a_killed_upload_is_gone_on_with() {
-    let root = root();
-    let server = Server::start(root.path(), AWS);
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let path = dir.path().join("file");
-    let content = bytes(4, LARGE);
-    fs::write(&path, &content).expect("write");
-    let remote = remote(&server.url(), &[]);
-    let status = Command::new(std::env::current_exe().expect("this test"))
-        .args(["--exact", "s3::killed_child"])
-        .env("PYBUILD_TEST_KILLED_URL", server.url())
-        .env("PYBUILD_TEST_KILLED_FILE", &path)
-        .status()
-        .expect("started");
-    assert_eq!(status.signal(), Some(Signal::SIGKILL as i32));
-    assert_eq!(
-        get(&remote, "a/k").expect("read"),
-        None,
-        "nothing is to be seen"
-    );
-    let uploads = server.uploads();
-    let [(key, parts)] = &uploads[..] else {
-        panic!("one upload is left: {uploads:?}")
-    };
-    assert!(key == "p/a/k" && *parts >= 1, "{uploads:?}");
-    let stale = remote
-        .stale_uploads(&interrupt())
-        .expect("listed")
-        .expect("it can");
-    assert_eq!(stale[0].key, "a/k");
-    let before = server.count("PUT", "partNumber");
-    assert_eq!(
-        put_file(&remote, "a/k", &content, Mode::Create).expect("put"),
-        Put::Written
-    );
-    let sent = server.count("PUT", "partNumber") - before;
-    assert_eq!(sent, 5 - parts, "what was there is not sent again");
-    assert_eq!(get(&remote, "a/k").expect("read"), Some(content));
-    assert_eq!(server.uploads(), []);
-}
-
-#[test]
-fn another_files_upload_is_not_gone_on_with_and_goes() {
-    let root = root();
-    let server = Server::start(root.path(), AWS);
-    let remote = remote(&server.url(), &[]);
-    let interrupted = interrupt();
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let path = dir.path().join("file");
-    let (one, other) = (bytes(4, LARGE), bytes(6, LARGE));
-    fs::write(&path, &one).expect("write");
-    let file = File::open(&path).expect("open");
-    let content = Content::File {
-        file: &file,
-        size: LARGE as u64,
-        digest: Sha256::of(&one),
-    };
-    let progress = |_| interrupted.raise(Signal::SIGINT);
-    let error = remote.put("k", content, Mode::Create, &progress, &interrupted);
-    assert!(
-        matches!(error, Err(PublishError::Interrupted(_))),
-        "{error:?}"
-    );
-    assert_eq!(server.uploads(), [], "it has been given up");
-    let status = Command::new(std::env::current_exe().expect("this test"))
-        .args(["--exact", "s3::killed_child"])
-        .env("PYBUILD_TEST_KILLED_URL", server.url())
-        .env("PYBUILD_TEST_KILLED_FILE", &path)
-        .status()
-        .expect("started");
-    assert_eq!(status.signal(), Some(Signal::SIGKILL as i32));
-    assert_eq!(
-        put_file(&remote, "a/k", &other, Mode::Create).expect("put"),
-        Put::Written
-    );
-    assert_eq!(get(&remote, "a/k").expect("read"), Some(other));
-    assert_eq!(server.uploads(), []);
 }
 
 #[test]
@@ -437,9 +227,9 @@ fn copies_are_byte_identical_by_any_way() {
                 .head(key, &interrupt())
                 .expect("no error")
                 .expect("it is there");
-            let copy = |mode| to.copy_from(&staging, key, &head, mode, &interrupt());
-            assert_eq!(copy(Mode::Create).expect("copied"), Put::Written);
-            assert_eq!(copy(Mode::Create).expect("the same"), Put::AlreadySame);
+            let copy = |mode| copy(to, &staging, key, &head, mode);
+            assert_eq!(copy(Mode::Create).expect("copied").0, Put::Written);
+            assert_eq!(copy(Mode::Create).expect("the same").0, Put::AlreadySame);
             assert_eq!(
                 get(to, key).expect("read"),
                 get(&staging, key).expect("read")
@@ -450,23 +240,41 @@ fn copies_are_byte_identical_by_any_way() {
             .head("k.json", &interrupt())
             .expect("no error")
             .expect("it is there");
-        let error = to.copy_from(&staging, "k.json", &head, Mode::Create, &interrupt());
+        let error = copy(to, &staging, "k.json", &head, Mode::Create);
         assert!(
             matches!(error, Err(PublishError::Exists { .. })),
             "{error:?}"
         );
-        to.copy_from(&staging, "k.json", &head, Mode::Overwrite, &interrupt())
-            .expect("copied");
+        copy(to, &staging, "k.json", &head, Mode::Overwrite).expect("copied");
         assert_eq!(
             get(to, "k.json").expect("read").as_deref(),
             Some(&b"{}"[..])
         );
     }
-    let copied = server.seen();
-    let copied = copied
+    let seen = server.seen();
+    let copied = seen
         .iter()
         .filter(|seen| seen.headers.contains_key("x-amz-copy-source"));
-    assert!(copied.count() >= 2, "the store itself copies where it can");
+    let create: Vec<bool> = copied
+        .map(|seen| seen.headers.contains_key("if-none-match"))
+        .collect();
+    assert_eq!(
+        create,
+        [true, true, false],
+        "the store itself copies where it can"
+    );
+    // Whoever may write to one need not be allowed to read the other.
+    let mut other = vec![("S3_BUCKET", "other")];
+    other.push(("AWS_SESSION_TOKEN", "another"));
+    let stranger = remote(&server.url(), &other);
+    let head = staging.head("k", &interrupt()).expect("no error");
+    let head = head.expect("it is there");
+    copy(&stranger, &staging, "k", &head, Mode::Overwrite).expect("copied");
+    let copies = server.seen();
+    let copies = copies
+        .iter()
+        .filter(|seen| seen.headers.contains_key("x-amz-copy-source"));
+    assert_eq!(copies.count(), create.len());
 }
 
 #[test]
@@ -474,4 +282,151 @@ fn a_target_names_its_bucket_alone() {
     let target: Target = "s3://bucket/p".parse().expect("a target");
     let remote = remote("http://127.0.0.1:1", &[]);
     assert_eq!(*remote.target(), target);
+}
+
+#[test]
+fn how_objects_are_kept_is_said_where_they_are_made() {
+    let root = root();
+    fs::create_dir(root.path().join("other")).expect("mkdir");
+    let server = Server::start(root.path(), AWS);
+    let how = [
+        ("S3_STORAGE_CLASS", "STANDARD"),
+        ("S3_ENCRYPTION", "aws:kms"),
+        ("S3_KMS_KEY_ID", "key"),
+    ];
+    let staging = remote(&server.url(), &how);
+    let mut other = how.to_vec();
+    other.push(("S3_BUCKET", "other"));
+    let production = remote(&server.url(), &other);
+    put(&staging, "small", b"x", Mode::Create).expect("put");
+    put_file(&staging, "large", &bytes(1, LARGE), Mode::Create).expect("put");
+    let head = staging.head("small", &interrupt()).expect("no error");
+    let head = head.expect("it is there");
+    copy(&production, &staging, "small", &head, Mode::Create).expect("copied");
+    let seen = server.seen();
+    let mut made = Vec::new();
+    for request in &seen {
+        let header = |name: &str| request.headers.get(name).map(String::as_str);
+        let found = [
+            header("x-amz-storage-class"),
+            header("x-amz-server-side-encryption"),
+            header("x-amz-server-side-encryption-aws-kms-key-id"),
+        ];
+        // Nowhere else: a store refuses a part that comes with them.
+        let wanted = match (request.method.as_str(), request.uri.as_str()) {
+            ("PUT", "/bucket/p/small") => "put",
+            ("POST", "/bucket/p/large?uploads=") => "upload",
+            ("PUT", "/other/p/small") => "copy",
+            _ => {
+                assert_eq!(found, [None; 3], "{request:?}");
+                continue;
+            }
+        };
+        made.push(wanted);
+        assert_eq!(found, how.map(|(_, value)| Some(value)), "{request:?}");
+    }
+    assert_eq!(made, ["put", "upload", "copy"]);
+}
+
+#[test]
+fn a_bucket_that_must_not_be_listed_is_asked_key_by_key() {
+    let root = root();
+    let server = Server::faulty(root.path(), AWS, |_, seen| {
+        if seen.is("GET", "list-type=2") || seen.is("GET", "uploads=") {
+            refusal(403, "AccessDenied")
+        } else {
+            Fault::None
+        }
+    });
+    let remote = remote(&server.url(), &[]);
+    let all = three_artifacts();
+    for (n, keys) in all.iter().enumerate() {
+        // All of the first, all but one of the second, nothing of the third.
+        for key in [&keys.tarball, &keys.sha256, &keys.record]
+            .iter()
+            .skip(n)
+            .take(3 - 2 * (n / 2))
+        {
+            if n < 2 {
+                put(&remote, key, b"x", Mode::Create).expect("put");
+            }
+        }
+    }
+    let there = are_there(&remote, &all, &interrupt()).expect("they can be looked at");
+    assert_eq!(there, [true, false, false]);
+    // A large file needs no listing either.
+    put_file(&remote, "k", &bytes(1, LARGE), Mode::Create).expect("put");
+    let closed = Server::faulty(root.path(), AWS, |_, _| refusal(403, "AccessDenied"));
+    let closed = crate::server::remote(&closed.url(), &[]);
+    let error = are_there(&closed, &all, &interrupt()).expect_err("nor may they be looked at");
+    assert!(matches!(error, PublishError::Denied { .. }), "{error:?}");
+}
+
+/// The keys of three artifacts.
+pub(crate) fn three_artifacts() -> Vec<Keys> {
+    let stack = "debian-12".parse().expect("a stack");
+    let keys = |version: &str| {
+        let reference = version.parse().expect("a formula");
+        let (kind, arch, codec) = (Kind::Runtime, Arch::Amd64, Codec::Gzip);
+        keys(Layout::Tree, &stack, kind, &reference, arch, codec, None)
+    };
+    ["python-3.9.2", "python-3.11.2", "python-3.13.5"]
+        .map(keys)
+        .to_vec()
+}
+
+#[test]
+fn what_a_kill_left_of_trying_is_hidden_and_can_be_given_up() {
+    let root = root();
+    let server = Server::start(root.path(), AWS);
+    let remote = remote(&server.url(), &[]);
+    put(&remote, ".pybuild-0123.part", b"x", Mode::Create).expect("put");
+    put(&remote, "a/k", b"x", Mode::Create).expect("put");
+    assert_eq!(list(&remote, ""), ["a/k"]);
+    let stale = remote.stale_uploads(&interrupt()).expect("listed");
+    let [mut upload] = <[_; 1]>::try_from(stale.expect("it can")).expect("one");
+    assert_eq!(upload.key, ".pybuild-0123.part");
+    remote.abort(&upload, &interrupt()).expect("aborted");
+    remote.abort(&upload, &interrupt()).expect("gone is fine");
+    "a/k".clone_into(&mut upload.key);
+    // That is no upload's name, and no upload's id.
+    let _ = remote.abort(&upload, &interrupt());
+    assert_eq!(list(&remote, ""), ["a/k"]);
+    let names = files(&root.path().join("bucket/p"));
+    assert_eq!(names, ["a"]);
+}
+
+fn files(dir: &std::path::Path) -> Vec<String> {
+    let names = fs::read_dir(dir).expect("readdir");
+    names
+        .map(|entry| {
+            entry
+                .expect("readdir")
+                .file_name()
+                .into_string()
+                .expect("ASCII")
+        })
+        .collect()
+}
+
+#[test]
+fn a_slow_store_is_waited_for_as_long_as_something_comes() {
+    let root = root();
+    let slow = Duration::from_millis(200);
+    let server = Server::faulty(root.path(), AWS, move |_, seen| {
+        if seen.is("GET", "/p/k") || seen.is("PUT", "partNumber") {
+            Fault::Slow(slow)
+        } else {
+            Fault::None
+        }
+    });
+    let remote = remote(&server.url(), &[]);
+    let content = bytes(1, 1_000_000);
+    put_file(&remote, "k", &content, Mode::Create).expect("put");
+    let (began, asked) = (Instant::now(), server.count("GET", "/p/k"));
+    assert_eq!(get(&remote, "k").expect("read"), Some(content));
+    // It took longer than nothing may come, so that is not what is measured.
+    assert!(began.elapsed() > crate::server::patience().idle_timeout);
+    assert_eq!(server.count("GET", "/p/k"), asked + 1);
+    put_file(&remote, "large", &bytes(1, LARGE), Mode::Create).expect("put");
 }

@@ -2,11 +2,10 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use pybuild::publish::{Inputs, Mode, PublishError, Remote, Settings};
+use pybuild::publish::{Inputs, Mode, PublishError, Remote, Settings, are_there};
 
 use crate::kit::{bytes, get, interrupt, put};
-use crate::s3::{patience, root};
-use crate::server::{AWS, Fault, Server, Store};
+use crate::server::{AWS, Fault, Server, Store, patience, root};
 
 const PUBLIC: Store = Store {
     public: true,
@@ -96,4 +95,22 @@ fn a_broken_read_is_gone_on_with_or_told() {
     assert!(read.expect_err("it does not pass").may_pass());
     let (read, _) = broken(1, Fault::Answer(403, Vec::new(), String::new()), false);
     assert!(matches!(read, Err(PublishError::Denied { .. })));
+}
+
+#[test]
+fn which_artifacts_are_there_is_asked_key_by_key() {
+    let root = root();
+    let all = crate::s3::three_artifacts();
+    for (n, keys) in all.iter().enumerate() {
+        let here = [&keys.tarball, &keys.sha256, &keys.record];
+        for key in &here[..3 - n] {
+            let path = root.path().join("bucket/p").join(key);
+            std::fs::create_dir_all(path.parent().expect("a parent")).expect("mkdir");
+            std::fs::write(path, "x").expect("write");
+        }
+    }
+    let server = Server::start(root.path(), PUBLIC);
+    let there = are_there(&remote(&server), &all, &interrupt()).expect("reachable");
+    assert_eq!(there, [true, false, false]);
+    assert!(server.seen().iter().all(|seen| seen.method == "HEAD"));
 }

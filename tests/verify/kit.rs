@@ -1,6 +1,5 @@
 //! Targets that the tests verify: sound ones, and what spoils them.
 
-use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,14 +7,15 @@ use std::path::{Path, PathBuf};
 
 use pybuild::archive::{Codec, Pack, pack};
 use pybuild::artifact::checksum::sha256_line;
-use pybuild::artifact::record::{
-    ArtifactRecord, ImageRecord, MakingRecord, Needs, Origin, ProductRecord, Record, SourceRecord,
-    ToolRecord,
-};
+use pybuild::artifact::record::{ArtifactRecord, Record};
 use pybuild::model::{Arch, FormulaRef, Kind, Quiet, Sha256};
-use pybuild::publish::{Layout, Remote, Settings, Target, keys};
+use pybuild::publish::{
+    INDEX_JSON, Index, Layout, Remote, Settings, Surveyed, Target, keys, survey,
+};
 use pybuild::sys::interrupt::Interrupt;
 use pybuild::verify::{Depth, Lock, Options, Report, Rule, Selection, Tools, VerifyError, verify};
+
+use crate::record::record;
 
 /// The key that most cases spoil something of.
 pub(crate) const PYTHON: &str = "debian-12/runtimes/python-3.11.2.tar.gz";
@@ -59,10 +59,7 @@ impl Dist {
             let reference: FormulaRef = reference.parse().expect("a reference");
             let stack = "debian-12".parse().expect("a stack");
             let key = keys(layout, &stack, kind, &reference, Arch::Amd64, codec, None).tarball;
-            let tarball = tarball(codec);
-            let record = record(&key, kind, &reference, &tarball);
-            this.put(&key, &tarball.bytes);
-            this.put_sidecars(&key, &record);
+            this.publish(&key, kind, &reference, &tarball(codec));
             key
         };
         let made = [
@@ -128,6 +125,36 @@ impl Dist {
         record.artifact.size = tarball.bytes.len() as u64;
         record.artifact.entries = tarball.entries;
         record.artifact.unpacked_size = tarball.unpacked;
+        self.put_sidecars(key, &record);
+    }
+
+    /// Writes its index, as `pybuild index` does.
+    pub(crate) fn index(&self) -> Index {
+        let target = Target::Directory(self.path().to_owned());
+        let remote = Remote::open(&target, &Settings::default()).expect("nothing is done yet");
+        let interrupt = Interrupt::manual().expect("an eventfd");
+        let surveyed = survey(&remote, &Quiet, &interrupt).expect("a directory can be read");
+        let Surveyed { index, .. } = surveyed.expect("a directory can be listed");
+        self.put(INDEX_JSON, index.to_json().as_bytes());
+        index
+    }
+
+    /// Puts one more archive there.
+    pub(crate) fn add(&self, key: &str, reference: &str) {
+        let reference = reference.parse().expect("a reference");
+        self.publish(key, Kind::Runtime, &reference, &tarball(Codec::Gzip));
+    }
+
+    fn publish(&self, key: &str, kind: Kind, reference: &FormulaRef, tarball: &Tarball) {
+        let artifact = ArtifactRecord {
+            file: key.rsplit('/').next().expect("a name").to_owned(),
+            sha256: Sha256::of(&tarball.bytes),
+            size: tarball.bytes.len() as u64,
+            unpacked_size: tarball.unpacked,
+            entries: tarball.entries,
+        };
+        let record = record(reference, kind, Sha256::of(key.as_bytes()), artifact);
+        self.put(key, &tarball.bytes);
         self.put_sidecars(key, &record);
     }
 
@@ -218,55 +245,6 @@ pub(crate) fn tarball(codec: Codec) -> Tarball {
         entries: packed.entries,
         unpacked: packed.unpacked,
     }
-}
-
-fn record(key: &str, kind: Kind, reference: &FormulaRef, tarball: &Tarball) -> Record {
-    let image = || ImageRecord {
-        digest: Sha256::of(b"image"),
-        packages: Vec::new(),
-    };
-    let origin = Origin {
-        product: ProductRecord {
-            name: reference.name().clone(),
-            version: reference.version().clone(),
-            kind,
-            stack: "debian-12".parse().expect("a stack"),
-            arch: Arch::Amd64,
-            profile: "plain".to_owned(),
-            prefix: "/app/.heroku/python".parse().expect("a path"),
-            build_id: Sha256::of(key.as_bytes()),
-        },
-        making: MakingRecord {
-            source: SourceRecord {
-                flavour: "tgz".to_owned(),
-                file: "source.tgz".to_owned(),
-                sha256: Sha256::of(b"source"),
-                url: None,
-            },
-            patches: Vec::new(),
-            files: Vec::new(),
-            dependencies: Vec::new(),
-            build_image: image(),
-            run_image: image(),
-            steps: Vec::new(),
-            env: BTreeMap::new(),
-            network: false,
-            modules: Vec::new(),
-        },
-        source_date_epoch: 0,
-    };
-    let artifact = ArtifactRecord {
-        file: key.rsplit('/').next().expect("a name").to_owned(),
-        sha256: Sha256::of(&tarball.bytes),
-        size: tarball.bytes.len() as u64,
-        unpacked_size: tarball.unpacked,
-        entries: tarball.entries,
-    };
-    let tool = ToolRecord {
-        version: "0".to_owned(),
-        build_revision: 1,
-    };
-    Record::new(origin, Needs::default(), artifact, tool)
 }
 
 /// One member of a tar made by hand.

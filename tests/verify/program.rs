@@ -3,25 +3,25 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
+use std::process::Command;
 
-use assert_cmd::Command;
 use serde_json::Value;
 
 use crate::kit::{Dist, FLAT, PYTHON, SQLITE};
 
 /// A place to run in, with a store of its own.
-struct Place {
+pub(crate) struct Place {
     dir: tempfile::TempDir,
 }
 
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("chmod");
         let store = dir.path().join("store");
@@ -32,7 +32,7 @@ impl Place {
         Self { dir }
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
@@ -41,18 +41,28 @@ impl Place {
     }
 
     #[track_caller]
-    fn verify(&self, dist: &Dist, args: &[&str]) -> Ran {
-        let output = Command::new(env!("CARGO_BIN_EXE_pybuild"))
-            .arg("verify")
+    pub(crate) fn verify(&self, dist: &Dist, args: &[&str]) -> Ran {
+        let target = dist.path().to_str().expect("ASCII");
+        let args = [&["verify"], args, &["--target", target]].concat();
+        self.run(&args, &[])
+    }
+
+    /// The program with these arguments, and nothing in its environment but this.
+    pub(crate) fn command(&self, args: &[&str], env: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pybuild"));
+        command
             .args(args)
-            .arg("--target")
-            .arg(dist.path())
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("PYBUILD_HOME", self.path().join("store"))
-            .current_dir(self.path())
-            .output()
-            .expect("the program runs");
+            .envs(env.iter().copied())
+            .current_dir(self.path());
+        command
+    }
+
+    #[track_caller]
+    pub(crate) fn run(&self, args: &[&str], env: &[(&str, &str)]) -> Ran {
+        let output = self.command(args, env).output().expect("the program runs");
         let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
         Ran {
             code: output.status.code().expect("no signal"),
@@ -64,13 +74,13 @@ impl Place {
 
 impl Ran {
     #[track_caller]
-    fn ends(&self, code: i32, first: &str) {
+    pub(crate) fn ends(&self, code: i32, first: &str) {
         assert_eq!(self.code, code, "{}{}", self.out, self.err);
         assert_eq!(self.out.lines().next(), Some(first), "{}", self.err);
     }
 
     #[track_caller]
-    fn says(&self, text: &str) {
+    pub(crate) fn says(&self, text: &str) {
         assert!(self.out.contains(text), "{}", self.out);
     }
 }

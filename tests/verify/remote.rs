@@ -1,53 +1,19 @@
 //! The same over the network: a bucket by its listing, the web by a list, and when it breaks.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use pybuild::model::{Quiet, Sha256};
-use pybuild::net;
-use pybuild::publish::{Content, Inputs, Mode, Remote, Settings, Target};
+use pybuild::publish::{Content, Mode, Remote, Settings, Target};
 use pybuild::sys::interrupt::Interrupt;
 use pybuild::verify::{Lock, Report, Rule, Tools, Verdict, VerifyError, verify};
 
 use crate::kit::{Dist, FLAT, PYTHON, SQLITE, found};
-use crate::server::{AWS, Fault, KEY, SECRET, Server, refusal};
+use crate::server::{AWS, Fault, Server, patience, refusal, remote, root};
 use crate::web;
 
-fn patience() -> net::Settings {
-    let short = Duration::from_millis(5);
-    net::Settings {
-        tries: 2,
-        backoff: short,
-        backoff_max: short,
-        proxy: false,
-        idle_timeout: Duration::from_secs(5),
-        connect_timeout: Duration::from_secs(5),
-        ..net::Settings::default()
-    }
-}
-
 fn bucket(url: &str) -> Remote {
-    let given = [
-        ("AWS_ENDPOINT_URL", url),
-        ("AWS_ACCESS_KEY_ID", KEY),
-        ("AWS_SECRET_ACCESS_KEY", SECRET),
-        ("AWS_EC2_METADATA_DISABLED", "true"),
-        ("S3_BUCKET", "bucket"),
-        ("S3_PREFIX", "p"),
-    ];
-    let env: BTreeMap<String, _> = given
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value.into()))
-        .collect();
-    let inputs = Inputs {
-        env,
-        ..Inputs::default()
-    };
-    let settings = Settings::resolve(&inputs).expect("sound");
-    let settings = settings.with_patience(patience());
-    Remote::open(settings.target(), &settings).expect("nothing is done yet")
+    remote(url, &[])
 }
 
 /// Publishes everything of a directory.
@@ -63,12 +29,6 @@ fn upload(dist: &Dist, remote: &Remote) {
                 .expect("put");
         }
     }
-}
-
-fn root() -> tempfile::TempDir {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    fs::create_dir(dir.path().join("bucket")).expect("mkdir");
-    dir
 }
 
 fn look(dist: &Dist, remote: &Remote, tools: &Tools<'_>) -> Result<Report, VerifyError> {

@@ -21,7 +21,7 @@ use crate::sys::fs::{self as sysfs, FsError};
 use crate::sys::interrupt::{Interrupt, Interrupted};
 
 /// What the steward is asked to do with the target.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Errand {
     List(String),
     Head(String),
@@ -38,6 +38,16 @@ pub(super) enum Errand {
     StaleUploads,
     Abort(StaleUpload),
     Remove(String),
+}
+
+impl Errand {
+    /// Whether it leaves everything as it is.
+    pub(super) fn only_reads(&self) -> bool {
+        match self {
+            Self::List(_) | Self::Head(_) | Self::Read(_) | Self::StaleUploads => true,
+            Self::Put { .. } | Self::CheckWritable | Self::Abort(_) | Self::Remove(_) => false,
+        }
+    }
 }
 
 /// What came of it.
@@ -224,16 +234,21 @@ fn nonsense(what: &str) -> PublishError {
 /// The target as the worker has it.
 pub(super) struct Errands {
     steward: Arc<ToSteward>,
+    wish: fn(Errand) -> Wish,
     shown: String,
 }
 
 impl Errands {
-    pub(super) fn new(steward: Arc<ToSteward>, target: &Target) -> Self {
+    pub(super) fn new(steward: Arc<ToSteward>, target: &Target, wish: fn(Errand) -> Wish) -> Self {
         let shown = match target {
             Target::Directory(path) => path.join("").display().to_string(),
             other => other.to_string(),
         };
-        Self { steward, shown }
+        Self {
+            steward,
+            wish,
+            shown,
+        }
     }
 
     fn ask(
@@ -245,7 +260,7 @@ impl Errands {
             what: "asking the part of pybuild that is root".to_owned(),
             why,
         };
-        let answered = self.steward.ask(&Wish::Target(errand), content);
+        let answered = self.steward.ask(&(self.wish)(errand), content);
         let Answered { reply, file } = answered.map_err(|error| gone(error.to_string()))?;
         match reply {
             Reply::Target(Ok(answer)) => Ok((answer, file)),
@@ -277,10 +292,17 @@ impl Place for Errands {
     fn read<'a>(
         &'a self,
         key: &str,
+        _: Option<&str>,
         interrupt: &'a Interrupt,
     ) -> Result<Option<Box<dyn Read + Send + 'a>>, PublishError> {
+        let file = self.file(key)?;
+        Ok(file
+            .map(|file| -> Box<dyn Read + Send + 'a> { Box::new(interruptible(file, interrupt)) }))
+    }
+
+    fn file(&self, key: &str) -> Result<Option<File>, PublishError> {
         match self.ask(Errand::Read(key.to_owned()), None)? {
-            (Answer::Read(true), Some(file)) => Ok(Some(Box::new(interruptible(file, interrupt)))),
+            (Answer::Read(true), Some(file)) => Ok(Some(file)),
             (Answer::Read(false), _) => Ok(None),
             (other, _) => Err(nonsense(&format!("{other:?}"))),
         }

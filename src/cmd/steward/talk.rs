@@ -1,6 +1,5 @@
 //! What a steward and its worker say to each other: wishes and replies, with descriptors.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -14,6 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::errand::{self, Answer, Errand, Errands, Trouble};
 use crate::cmd::delivery::{Delivery, DeliveryError, Direct};
+use crate::cmd::handed::Handed;
+use crate::cmd::keeper;
 use crate::publish::{Inputs, Remote, Target};
 use crate::sys::interrupt::Interrupt;
 use crate::sys::socket;
@@ -21,6 +22,8 @@ use crate::sys::socket;
 /// What a steward does for its worker.
 pub(super) struct Duties<'a> {
     pub(super) output: Option<&'a Direct>,
+    /// What is only read.
+    pub(super) source: Option<&'a Remote>,
     pub(super) target: Option<&'a Remote>,
     /// What the worker's settings are resolved from.
     pub(super) inputs: Option<&'a Inputs>,
@@ -37,6 +40,8 @@ pub(super) enum Wish {
     Inputs,
     /// Do this with the target.
     Target(Errand),
+    /// Do this, which only reads, with what is copied from.
+    Source(Errand),
 }
 
 /// What the steward answers.
@@ -52,77 +57,6 @@ pub(super) enum Reply {
 pub(super) struct Answered {
     pub(super) reply: Reply,
     pub(super) file: Option<File>,
-}
-
-/// What settings are resolved from, on its way from the steward to its worker. The one place where
-/// secrets are written down: to a socket between two processes that both have them.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Handed {
-    target: Option<String>,
-    upstream: Option<String>,
-    env: BTreeMap<String, String>,
-    env_file: Option<(PathBuf, String)>,
-    config: Option<(PathBuf, String)>,
-    aws_config: Option<String>,
-    aws_credentials: Option<String>,
-}
-
-impl std::fmt::Debug for Handed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Handed(…)")
-    }
-}
-
-impl From<&Inputs> for Handed {
-    fn from(inputs: &Inputs) -> Self {
-        let Inputs {
-            target,
-            upstream,
-            env,
-            env_file,
-            config,
-            aws_config,
-            aws_credentials,
-        } = inputs.clone();
-        // What is not UTF-8 has been refused where it matters.
-        let text =
-            |(name, value): (String, std::ffi::OsString)| Some((name, value.into_string().ok()?));
-        Self {
-            target,
-            upstream,
-            env: env.into_iter().filter_map(text).collect(),
-            env_file,
-            config,
-            aws_config,
-            aws_credentials,
-        }
-    }
-}
-
-impl From<Handed> for Inputs {
-    fn from(handed: Handed) -> Self {
-        let Handed {
-            target,
-            upstream,
-            env,
-            env_file,
-            config,
-            aws_config,
-            aws_credentials,
-        } = handed;
-        Self {
-            target,
-            upstream,
-            env: env
-                .into_iter()
-                .map(|(name, value)| (name, value.into()))
-                .collect(),
-            env_file,
-            config,
-            aws_config,
-            aws_credentials,
-        }
-    }
 }
 
 /// Does what the worker wishes until it closes its end.
@@ -166,11 +100,20 @@ fn grant(
     };
     let Duties {
         output,
+        source,
         target,
         inputs,
     } = *duties;
     if let (Wish::Inputs, Some(inputs)) = (&wish, inputs) {
-        return (Reply::Inputs(Box::new(inputs.into())), None);
+        // Whoever resolves them asks the same keeper.
+        let keeper = keeper::descriptor().map(File::from);
+        return (Reply::Inputs(Box::new(inputs.into())), keeper);
+    }
+    if let (Wish::Source(errand), None, Some(remote)) = (&wish, &content, source)
+        && errand.only_reads()
+    {
+        let (answer, opened) = errand::run(errand.clone(), None, remote, interrupt);
+        return (Reply::Target(answer), opened);
     }
     let done = match (wish, content, output, target) {
         (Wish::Put(path), Some(content), Some(output), _) => {
@@ -234,15 +177,31 @@ impl ToSteward {
 
     /// What the settings are to be resolved from.
     pub(crate) fn inputs(&self) -> io::Result<Inputs> {
-        match self.ask(&Wish::Inputs, None)?.reply {
-            Reply::Inputs(handed) => Ok((*handed).into()),
+        let Answered { reply, file } = self.ask(&Wish::Inputs, None)?;
+        match reply {
+            Reply::Inputs(handed) => {
+                if let Some(socket) = file {
+                    keeper::adopt(socket.into());
+                }
+                Ok((*handed).into())
+            }
             other => Err(io::Error::other(format!("{other:?}"))),
         }
     }
 
     /// The target that the steward keeps.
     pub(crate) fn remote(self: &Arc<Self>, target: &Target) -> Remote {
-        Remote::through(target, Box::new(Errands::new(Arc::clone(self), target)))
+        self.through(target, Wish::Target)
+    }
+
+    /// The directory that the steward reads for us.
+    pub(crate) fn source(self: &Arc<Self>, target: &Target) -> Remote {
+        self.through(target, Wish::Source)
+    }
+
+    fn through(self: &Arc<Self>, target: &Target, wish: fn(Errand) -> Wish) -> Remote {
+        let errands = Errands::new(Arc::clone(self), target, wish);
+        Remote::through(target, Box::new(errands))
     }
 }
 
@@ -273,6 +232,7 @@ mod tests {
                 let interrupt = Interrupt::manual().expect("an eventfd");
                 let duties = Duties {
                     output: Some(&output),
+                    source: None,
                     target: None,
                     inputs: None,
                 };
@@ -292,6 +252,43 @@ mod tests {
         assert!(!output.join("a/b").exists());
         assert!(!dir.path().join("b").exists());
         drop(worker);
+        steward.join().expect("the steward ends with its worker");
+    }
+
+    #[test]
+    fn what_is_copied_from_is_read_and_stays_as_it_is() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        fs::write(dir.path().join("a"), "bytes").expect("written");
+        let target = Target::Directory(dir.path().to_owned());
+        let remote = Remote::open(&target, &crate::publish::Settings::default());
+        let remote = remote.expect("nothing is done yet");
+        let (ours, theirs) = socket::pair().expect("a pair");
+        let steward = std::thread::spawn(move || {
+            let interrupt = Interrupt::manual().expect("an eventfd");
+            let duties = Duties {
+                output: None,
+                source: Some(&remote),
+                target: None,
+                inputs: None,
+            };
+            serve(&ours, &duties, &interrupt, Pid::this());
+        });
+        let worker = Arc::new(ToSteward::new(theirs));
+        let interrupt = Interrupt::manual().expect("an eventfd");
+        let source = worker.source(&target);
+        let read = source.read_small("a", 9, &interrupt).expect("read");
+        assert_eq!(read.as_deref(), Some(&b"bytes"[..]));
+        assert!(source.read_small("../a", 9, &interrupt).is_err());
+        assert!(source.remove("a", &interrupt).is_err());
+        assert!(source.check_writable(&interrupt).is_err());
+        let content = crate::publish::Content::Bytes(b"b");
+        let mode = crate::publish::Mode::Overwrite;
+        assert!(source.put("b", content, mode, &|_| {}, &interrupt).is_err());
+        // Nor is it a target to write to.
+        let other = worker.remote(&target);
+        assert!(other.remove("a", &interrupt).is_err());
+        assert_eq!(fs::read_dir(dir.path()).expect("there").count(), 1);
+        drop((worker, source, other));
         steward.join().expect("the steward ends with its worker");
     }
 }

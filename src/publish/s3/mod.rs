@@ -4,6 +4,7 @@
 //! neither one refusal from another nor heeds `Retry-After`, cannot list a bucket that holds a key
 //! it does not like, and knows neither conditional completions nor uploads under way.
 
+mod copy;
 mod credentials;
 mod multipart;
 mod place;
@@ -20,7 +21,10 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use reqwest::Method;
 
+pub(super) use self::copy::Original;
+pub use self::credentials::Keeper;
 use self::credentials::Source;
+pub(super) use self::credentials::{Kept, is_own, tell};
 use self::refusal::No;
 use self::request::{Answer, Ask, Failure};
 use super::content::{Conditional, Head};
@@ -47,19 +51,13 @@ pub(super) struct S3 {
     seen: AtomicBool,
 }
 
-/// All that a bucket says of an object.
-struct Known {
-    head: Head,
-    /// The digest of its parts' digests, and how many parts there were.
-    composite: Option<(Sha256, u64)>,
-}
-
 impl S3 {
     pub(super) fn new(
         bucket: &str,
         prefix: &str,
         settings: S3Settings,
         patience: &net::Settings,
+        keeper: Option<Kept>,
     ) -> Self {
         let shown = format!("s3://{bucket}/{prefix}");
         let conditional = OnceLock::new();
@@ -70,7 +68,7 @@ impl S3 {
         Self {
             wire: Wire::new(patience, 0),
             base: base(bucket, &settings),
-            source: Source::new(&settings, &shown),
+            source: Source::new(&settings, &shown, patience, keeper),
             bucket: bucket.to_owned(),
             prefix: prefix.to_owned(),
             shown,
@@ -91,7 +89,7 @@ impl S3 {
     }
 
     /// What the bucket says of an object, if there is one.
-    fn known(&self, key: &str, interrupt: &Interrupt) -> Result<Option<Known>, PublishError> {
+    fn known(&self, key: &str, interrupt: &Interrupt) -> Result<Option<Head>, PublishError> {
         let mut ask = Ask::new(Method::HEAD, Some(self.full(key)));
         if self.settings.checksums {
             ask = ask.header("x-amz-checksum-mode", "ENABLED");
@@ -121,13 +119,18 @@ impl S3 {
             why: "it does not say how large it is".to_owned(),
         })?;
         let checksum = answer.header("x-amz-checksum-sha256");
-        let (sha256, composite) = match checksum.map(|text| text.split_once('-').ok_or(text)) {
+        let (sha256, parts) = match checksum.map(|text| text.split_once('-').ok_or(text)) {
             None => (None, None),
             Some(Err(whole)) => (from_base64(whole), None),
             Some(Ok((parts, count))) => (None, from_base64(parts).zip(count.parse().ok())),
         };
-        let head = Head { size, sha256 };
-        Ok(Some(Known { head, composite }))
+        let etag = answer.header("etag").filter(|tag| !tag.starts_with("W/"));
+        Ok(Some(Head {
+            size,
+            sha256,
+            parts,
+            etag: etag.map(str::to_owned),
+        }))
     }
 
     /// The refusal of a HEAD comes without the words; those of a GET have them.

@@ -1,19 +1,18 @@
 //! A bucket, asked as every kind of target is.
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::Read;
 
 use reqwest::Method;
+use reqwest::header::ETAG;
 
+use super::S3;
 use super::refusal::No;
 use super::request::{Ask, Failure};
 use super::xml::ListBucketResult;
-use super::{Known, S3};
 use crate::publish::content::{Conditional, Content, Head, Mode, Object, Put, StaleUpload};
 use crate::publish::error::PublishError;
-use crate::publish::remote::Place;
+use crate::publish::remote::{HIDDEN, Place, hidden_name, is_hidden};
 use crate::publish::stream::Stream;
-use crate::publish::web::encode;
 use crate::publish::wire::Meter;
 use crate::sys::interrupt::Interrupt;
 
@@ -23,49 +22,43 @@ impl Place for S3 {
         below: &str,
         interrupt: &Interrupt,
     ) -> Result<Option<Vec<Object>>, PublishError> {
-        let mut objects: Vec<Object> = Vec::new();
-        let mut next: Option<String> = None;
-        loop {
-            let mut ask = Ask::new(Method::GET, None);
-            if let Some(token) = next {
-                ask = ask.query("continuation-token", token);
-            }
-            let ask = ask
-                .query("encoding-type", "url")
-                .query("list-type", "2")
-                .query("prefix", self.full(below));
-            let answer = self.ask(&ask, interrupt)?;
-            let page: ListBucketResult = self.document(&ask, "ListBucketResult", &answer)?;
-            let page = page.objects(&self.prefix);
-            let (found, more) = page.map_err(|why| self.nonsense(&ask, why))?;
-            let last = objects.len();
-            objects.extend(found);
-            match more {
-                None => break,
-                Some(_) if objects.len() == last && last > 0 => {
-                    return Err(self.nonsense(&ask, "its pages do not end"));
-                }
-                Some(token) => next = Some(token),
-            }
-        }
-        objects.sort_by(|a, b| a.key.cmp(&b.key));
+        let mut objects = self.objects(below, interrupt)?;
+        objects.retain(|object| !is_hidden(&object.key));
         Ok(Some(objects))
     }
 
     fn head(&self, key: &str, interrupt: &Interrupt) -> Result<Option<Head>, PublishError> {
-        let known = self.known(key, interrupt)?;
-        Ok(known.map(|Known { head, composite: _ }| head))
+        self.known(key, interrupt)
     }
 
     fn read<'a>(
         &'a self,
         key: &str,
+        etag: Option<&str>,
         interrupt: &'a Interrupt,
     ) -> Result<Option<Box<dyn Read + Send + 'a>>, PublishError> {
-        let ask = Ask::new(Method::GET, Some(self.full(key)));
+        let mut ask = Ask::new(Method::GET, Some(self.full(key)));
+        if let Some(etag) = etag {
+            ask = ask.header("if-match", etag);
+        }
         let response = match self.open(&ask, interrupt) {
-            Ok(response) => response,
+            Ok(response) => {
+                // Not every store heeds the condition.
+                let found = response
+                    .headers()
+                    .get(ETAG)
+                    .and_then(|tag| tag.to_str().ok());
+                if let (Some(etag), Some(found)) = (etag, found)
+                    && etag != found
+                {
+                    return Err(self.changed(key));
+                }
+                response
+            }
             Err(Failure::Refusal(refusal)) if refusal.no() == No::Absent => return Ok(None),
+            Err(Failure::Refusal(refusal)) if refusal.no() == No::Precondition => {
+                return Err(self.changed(key));
+            }
             Err(failure) => return Err(self.error(&ask, failure)),
         };
         let full = self.full(key);
@@ -103,8 +96,7 @@ impl Place for S3 {
     /// AWS itself is only asked whether an upload could begin. Of another store it is found out
     /// whether it heeds conditions, which takes an object that is removed again, if that may be.
     fn check_writable(&self, interrupt: &Interrupt) -> Result<Conditional, PublishError> {
-        let random = RandomState::new().build_hasher().finish();
-        let key = format!(".pybuild-probe-{random:016x}");
+        let key = hidden_name();
         if let Some(known) = self.conditional.get() {
             self.try_upload(&key, interrupt)?;
             return Ok(*known);
@@ -129,10 +121,27 @@ impl Place for S3 {
         &self,
         interrupt: &Interrupt,
     ) -> Result<Option<Vec<StaleUpload>>, PublishError> {
-        self.uploads("", interrupt)
+        let Some(mut uploads) = self.uploads("", interrupt)? else {
+            return Ok(None);
+        };
+        // What `check_writable` put there and a kill kept it from removing; it has no parts.
+        let tried = match self.objects(HIDDEN.0, interrupt) {
+            Err(PublishError::Denied { .. }) => Vec::new(),
+            objects => objects?,
+        };
+        let tried = tried.into_iter().filter(|object| is_hidden(&object.key));
+        uploads.extend(tried.map(|object| StaleUpload {
+            key: object.key,
+            id: String::new(),
+            started: object.modified,
+        }));
+        Ok(Some(uploads))
     }
 
     fn abort(&self, upload: &StaleUpload, interrupt: &Interrupt) -> Result<(), PublishError> {
+        if upload.id.is_empty() && is_hidden(&upload.key) {
+            return self.remove(&upload.key, interrupt);
+        }
         self.abort_upload(&upload.key, &upload.id, false, interrupt)
     }
 
@@ -147,6 +156,37 @@ impl Place for S3 {
 }
 
 impl S3 {
+    /// All objects whose keys begin so, sorted by key.
+    fn objects(&self, below: &str, interrupt: &Interrupt) -> Result<Vec<Object>, PublishError> {
+        let mut objects: Vec<Object> = Vec::new();
+        let mut next: Option<String> = None;
+        loop {
+            let mut ask = Ask::new(Method::GET, None);
+            if let Some(token) = next {
+                ask = ask.query("continuation-token", token);
+            }
+            let ask = ask
+                .query("encoding-type", "url")
+                .query("list-type", "2")
+                .query("prefix", self.full(below));
+            let answer = self.ask(&ask, interrupt)?;
+            let page: ListBucketResult = self.document(&ask, "ListBucketResult", &answer)?;
+            let page = page.objects(&self.prefix);
+            let (found, more) = page.map_err(|why| self.nonsense(&ask, why))?;
+            let last = objects.len();
+            objects.extend(found);
+            match more {
+                None => break,
+                Some(_) if objects.len() == last && last > 0 => {
+                    return Err(self.nonsense(&ask, "its pages do not end"));
+                }
+                Some(token) => next = Some(token),
+            }
+        }
+        objects.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(objects)
+    }
+
     /// Begins an upload and gives it up.
     fn try_upload(&self, key: &str, interrupt: &Interrupt) -> Result<(), PublishError> {
         let id = self.begin_upload(key, interrupt)?;
@@ -175,45 +215,5 @@ impl S3 {
         // It may be that it takes objects without conditions alone.
         self.ask(&ask(), interrupt)?;
         Ok(Conditional::Ignored)
-    }
-
-    /// Whether what is in one bucket can be copied to the other without coming by here.
-    pub(in crate::publish) fn is_beside(&self, other: &Self) -> bool {
-        let places = [&self.settings, &other.settings].map(|settings| {
-            (
-                settings.endpoint.as_ref(),
-                settings.region.as_str(),
-                &settings.credentials,
-            )
-        });
-        places[0] == places[1]
-    }
-
-    /// Copies an object of the bucket beside to the same key; false if something is there already.
-    pub(in crate::publish) fn copy(
-        &self,
-        from: &Self,
-        key: &str,
-        create: bool,
-        interrupt: &Interrupt,
-    ) -> Result<bool, PublishError> {
-        let source = format!("/{}/{}", from.bucket, encode(&from.full(key)));
-        let mut ask = Ask::new(Method::PUT, Some(self.full(key)));
-        ask = self.described(ask, key);
-        ask = ask.header("x-amz-copy-source", &source);
-        if self.settings.checksums {
-            // Makes the store compute it over the whole.
-            ask = ask.header("x-amz-checksum-algorithm", "SHA256");
-        }
-        if create && self.may_condition() {
-            ask = ask.header("if-none-match", "*");
-        }
-        match self.call(&ask, &Meter::none(), interrupt) {
-            Ok(_) => Ok(true),
-            Err(Failure::Refusal(refusal)) if create && refusal.no() == No::Precondition => {
-                Ok(false)
-            }
-            Err(failure) => Err(self.error(&ask, failure)),
-        }
     }
 }

@@ -1,6 +1,5 @@
 //! Putting an object into a bucket, and comparing it with what is there.
 
-use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
@@ -10,17 +9,17 @@ use reqwest::Method;
 use super::multipart::{self, PART};
 use super::refusal::No;
 use super::request::{Ask, Failure};
-use super::{Known, S3, to_base64};
-use crate::model::{Hasher, Sha256};
-use crate::publish::content::{Conditional, Content, Mode, Put};
+use super::{S3, to_base64};
+use crate::model::Sha256;
+use crate::publish::content::{Conditional, Content, Head, Mode, Put};
 use crate::publish::error::PublishError;
-use crate::publish::remote::Place as _;
+use crate::publish::index::{INDEX_HTML, INDEX_JSON};
 use crate::publish::wire::Meter;
 use crate::sys::fs::FsError;
 use crate::sys::interrupt::Interrupt;
 
 /// What of a file is put in one request. More than that is put in parts, several at a time.
-const SINGLE: u64 = 2 * PART;
+pub(super) const SINGLE: u64 = 2 * PART;
 
 /// What became of the bytes that were sent.
 pub(super) enum Sent {
@@ -45,6 +44,7 @@ impl S3 {
             match self.known(key, interrupt) {
                 Ok(Some(known)) => {
                     self.compare(key, content, &known, interrupt)?;
+                    self.give_up_beside(key, content, interrupt)?;
                     return Ok(Put::AlreadySame);
                 }
                 Ok(None) => {}
@@ -94,7 +94,7 @@ impl S3 {
         }
     }
 
-    fn changed(&self, key: &str) -> PublishError {
+    pub(super) fn changed(&self, key: &str) -> PublishError {
         PublishError::Changed {
             target: self.shown.clone(),
             key: key.to_owned(),
@@ -147,6 +147,10 @@ impl S3 {
     /// What an object is and how it is to be kept.
     pub(super) fn described(&self, ask: Ask, key: &str) -> Ask {
         let mut ask = ask.header("content-type", content_type(key));
+        if [INDEX_JSON, INDEX_HTML].contains(&key) {
+            // The only objects that change: whoever keeps a copy asks whether it still is the one.
+            ask = ask.header("cache-control", "no-cache");
+        }
         let settings = [
             ("x-amz-storage-class", &self.settings.storage_class),
             ("x-amz-server-side-encryption", &self.settings.encryption),
@@ -169,7 +173,7 @@ impl S3 {
         &self,
         key: &str,
         content: &Content<'_>,
-        known: &Known,
+        head: &Head,
         interrupt: &Interrupt,
     ) -> Result<(), PublishError> {
         let ours = content.digest();
@@ -179,44 +183,21 @@ impl S3 {
             theirs,
             ours,
         };
-        let Known { head, composite } = known;
         if head.size != content.size() {
             return Err(exists(head.sha256));
         }
-        if let Some(theirs) = head.sha256 {
-            return if theirs == ours {
-                Ok(())
-            } else {
-                Err(exists(Some(theirs)))
-            };
+        match head.has(&ours) {
+            Some(true) => return Ok(()),
+            Some(false) => return Err(exists(head.sha256)),
+            None => {}
         }
         // Digests of parts can only be compared if the parts were cut as we would cut them.
-        if let (Some((digest, parts)), Content::File { file, size, .. }) = (composite, content)
+        if let (Some((digest, parts)), Content::File { file, size, .. }) = (&head.parts, content)
             && multipart::composite(file, *size, *parts, interrupt)? == Some(*digest)
         {
             return Ok(());
         }
-        let Some(mut reader) = self.read(key, interrupt)? else {
-            return Err(self.changed(key));
-        };
-        let mut hasher = Hasher::new();
-        let mut buffer = vec![0; 256 << 10];
-        loop {
-            match reader.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(read) => hasher.update(&buffer[..read]),
-                Err(error) => {
-                    let what = || format!("reading {}{key}", self.shown);
-                    return Err(PublishError::from_reader(error).unwrap_or_else(|error| {
-                        PublishError::Protocol {
-                            what: what(),
-                            why: error.to_string(),
-                        }
-                    }));
-                }
-            }
-        }
-        let theirs = hasher.finish();
+        let theirs = self.read_digest(key, head, interrupt)?;
         if theirs == ours {
             Ok(())
         } else {

@@ -239,6 +239,8 @@ mod tests {
         ];
         for (status, code, no) in table {
             assert_eq!(refusal(status, code).no(), no, "{status} {code}");
+            let passes = matches!(no, No::Busy | No::Corrupted);
+            assert_eq!(no.may_pass(), passes, "{status} {code}");
         }
     }
 

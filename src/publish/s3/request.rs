@@ -14,10 +14,10 @@ use serde::de::DeserializeOwned;
 use super::S3;
 use super::refusal::{Document, No, Refusal};
 use super::xml;
-use crate::model::Sha256;
+use crate::model::{Sha256, encode_path};
 use crate::net::{self, Trouble};
 use crate::publish::error::PublishError;
-use crate::publish::web::{asked, encode};
+use crate::publish::web::asked;
 use crate::publish::wire::{Fault, Meter, Tries};
 use crate::sys::interrupt::Interrupt;
 
@@ -240,10 +240,10 @@ impl S3 {
         let wrong = |why: String| PublishError::Client(why);
         let mut url = self.base.clone();
         url.push('/');
-        url.push_str(&encode(ask.key.as_deref().unwrap_or_default()));
+        url.push_str(&encode_path(ask.key.as_deref().unwrap_or_default()));
         for (n, (name, value)) in ask.query.iter().enumerate() {
             url.push(if n == 0 { '?' } else { '&' });
-            let value = encode(value).replace('/', "%2F");
+            let value = encode_path(value).replace('/', "%2F");
             // Writing to a string cannot fail.
             let _ = write!(url, "{name}={value}");
         }

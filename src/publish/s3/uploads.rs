@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use reqwest::Method;
 
 use super::multipart::Source;
-use super::put::read_part;
+use super::put::{SINGLE, read_part};
 use super::refusal::No;
 use super::request::{Ask, Failure};
 use super::xml::{InitiateMultipartUploadResult, ListMultipartUploadsResult, ListPartsResult};
 use super::{S3, to_base64};
 use crate::model::Sha256;
-use crate::publish::content::StaleUpload;
+use crate::publish::content::{Content, StaleUpload};
 use crate::publish::error::PublishError;
 use crate::publish::wire::Meter;
 use crate::sys::interrupt::Interrupt;
@@ -91,6 +91,20 @@ impl S3 {
         for upload in left.iter().filter(|upload| upload.id != but) {
             self.tidy(&upload.key, &upload.id, interrupt);
         }
+    }
+
+    /// The same where nothing had to be sent: somebody else was done while ours was killed.
+    pub(super) fn give_up_beside(
+        &self,
+        key: &str,
+        content: &Content<'_>,
+        interrupt: &Interrupt,
+    ) -> Result<(), PublishError> {
+        if content.size() > SINGLE {
+            let left = self.left_behind(key, interrupt)?;
+            self.give_up(&left, "", interrupt);
+        }
+        Ok(())
     }
 
     /// The uploads of this very key, as far as the store can list them and we may.

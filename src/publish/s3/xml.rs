@@ -181,6 +181,15 @@ pub(super) struct InitiateMultipartUploadResult {
     pub(super) upload_id: String,
 }
 
+/// An object, or a part of one, that was copied or completed.
+#[derive(Debug, Deserialize)]
+pub(super) struct Copied {
+    #[serde(rename = "ETag")]
+    pub(super) etag: Option<String>,
+    #[serde(rename = "ChecksumSHA256")]
+    pub(super) sha256: Option<String>,
+}
+
 fn decode(key: String, encoded: bool) -> String {
     if !encoded {
         return key;

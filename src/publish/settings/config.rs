@@ -29,6 +29,7 @@ pub(super) struct S3Config {
     pub(super) region: Option<String>,
     pub(super) upstream_region: Option<String>,
     pub(super) endpoint: Option<String>,
+    pub(super) upstream_endpoint: Option<String>,
     /// `auto`, `path` or `virtual`.
     pub(super) addressing: Option<String>,
     pub(super) storage_class: Option<String>,
@@ -39,6 +40,8 @@ pub(super) struct S3Config {
     pub(super) request_checksum: Option<String>,
     /// A profile of AWS's own tools.
     pub(super) profile: Option<String>,
+    /// The one for the upstream target.
+    pub(super) upstream_profile: Option<String>,
 }
 
 impl Config {

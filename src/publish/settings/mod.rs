@@ -10,15 +10,22 @@ mod s3;
 mod variables;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use self::config::Config;
+use serde::{Deserialize, Serialize};
+
+use self::config::{Config, S3Config};
 use self::credentials::Profiled;
 use self::env_file::EnvFileError;
 use self::profile::Profiles;
-use self::variables::Variables;
+use self::variables::{ENDPOINT, IDENTITY, REGION, Variables};
+use super::error::PublishError;
+use super::s3::{Keeper, Kept};
 use super::target::{Target, TargetError};
+use crate::model::Secret;
 use crate::net;
 use crate::sys::fs::FsError;
+use crate::sys::interrupt::Interrupt;
 
 pub(super) use credentials::{Authorization, Credentials, Keys};
 pub use inputs::Inputs;
@@ -85,14 +92,24 @@ pub enum SettingsError {
     },
 }
 
+/// Whose settings and credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Whose {
+    /// The target's.
+    Target,
+    /// Those of the upstream target alone.
+    Upstream,
+}
+
 /// Everything that opening targets takes.
 #[derive(Debug, Clone)]
 pub struct Settings {
     target: Target,
     upstream: Option<Target>,
     s3: S3Settings,
-    upstream_region: String,
+    upstream_s3: S3Settings,
     patience: net::Settings,
+    keeper: Option<Arc<dyn Keeper>>,
 }
 
 impl Default for Settings {
@@ -102,8 +119,9 @@ impl Default for Settings {
             target: Target::Directory(PathBuf::from(DEFAULT_TARGET)),
             upstream: None,
             s3: S3Settings::default(),
-            upstream_region: S3Settings::default().region,
+            upstream_s3: S3Settings::default(),
             patience: net::Settings::default(),
+            keeper: None,
         }
     }
 }
@@ -126,43 +144,30 @@ impl Settings {
             None => Config::default(),
             Some((path, text)) => Config::parse(path, text)?,
         };
-        let (credentials, shared) = (
-            Profiles::parse(inputs.aws_credentials.as_deref().unwrap_or_default(), false),
-            Profiles::parse(inputs.aws_config.as_deref().unwrap_or_default(), true),
-        );
-        let asked = variables
-            .get("AWS_PROFILE")
-            .or(config.s3.profile.as_deref());
-        let name = asked.unwrap_or("default");
-        let profile = Profiled {
-            name,
-            credentials: credentials.get(name),
-            config: shared.get(name),
+        let files = Files {
+            credentials: Profiles::parse(
+                inputs.aws_credentials.as_deref().unwrap_or_default(),
+                false,
+            ),
+            config: Profiles::parse(inputs.aws_config.as_deref().unwrap_or_default(), true),
         };
-        if asked.is_some() && profile.credentials.is_none() && profile.config.is_none() {
-            let known = credentials.names().chain(shared.names());
-            let near = crate::model::nearest(name, known);
-            let near = near.map(|near| format!(", but there is `{near}`"));
-            return Err(SettingsError::Profile {
-                name: name.to_owned(),
-                why: format!("there is no such profile{}", near.unwrap_or_default()),
-            });
-        }
+        let asked = variables.get("AWS_PROFILE");
+        let profile = files.profile(asked.or(config.s3.profile.as_deref()))?;
         let s3 = S3Settings::resolve(&variables, &config.s3, &profile)?;
-        let upstream_region = variables
-            .get("UPSTREAM_S3_REGION")
-            .or(config.s3.upstream_region.as_deref())
-            .unwrap_or(&s3.region)
-            .to_owned();
         let target = target(inputs, &variables, &config)?;
         let upstream = upstream(inputs, &variables, &config)?;
+        let upstream_s3 = match &upstream {
+            Some(Target::S3 { .. }) => upstream_s3(&variables, &config.s3, &files)?,
+            _ => s3.clone(),
+        };
         let patience = net::Settings::default();
         Ok(Self {
             target,
             upstream,
             s3,
-            upstream_region,
+            upstream_s3,
             patience,
+            keeper: None,
         })
     }
 
@@ -182,19 +187,138 @@ impl Settings {
         Self { patience, ..self }
     }
 
+    /// Whether credentials begin with a program or a file that another user than whoever started
+    /// pybuild may not be able to run or read.
+    pub fn needs_keeper(&self) -> bool {
+        [
+            (Some(&self.target), Whose::Target),
+            (self.upstream.as_ref(), Whose::Upstream),
+        ]
+        .into_iter()
+        .any(|(target, whose)| {
+            matches!(target, Some(Target::S3 { .. }))
+                && super::s3::is_own(&self.s3(whose).credentials)
+        })
+    }
+
+    /// What that program prints, or that file holds, now.
+    pub fn tell(&self, whose: Whose, interrupt: &Interrupt) -> Result<Secret, PublishError> {
+        super::s3::tell(&self.s3(whose).credentials, interrupt)
+    }
+
+    /// The same, but that program is run, or that file is read, by another process.
+    #[must_use]
+    pub fn with_keeper(self, keeper: Arc<dyn Keeper>) -> Self {
+        let keeper = Some(keeper);
+        Self { keeper, ..self }
+    }
+
+    pub(super) fn keeper(&self, whose: Whose) -> Option<Kept> {
+        let keeper = self.keeper.clone()?;
+        Some(Kept { keeper, whose })
+    }
+
     /// How patient connections are.
     pub(super) fn patience(&self) -> &net::Settings {
         &self.patience
     }
 
-    /// What opening this bucket takes: the upstream one may be in another region.
-    pub(super) fn s3(&self, target: &Target) -> S3Settings {
-        let mut s3 = self.s3.clone();
+    /// Whose settings this target is opened with.
+    pub(super) fn whose(&self, target: &Target) -> Whose {
         if self.upstream.as_ref() == Some(target) && self.target != *target {
-            s3.region.clone_from(&self.upstream_region);
+            Whose::Upstream
+        } else {
+            Whose::Target
         }
-        s3
     }
+
+    /// What opening a bucket takes: the upstream one may be in another region, in another store,
+    /// or somebody else's.
+    pub(super) fn s3(&self, whose: Whose) -> &S3Settings {
+        match whose {
+            Whose::Target => &self.s3,
+            Whose::Upstream => &self.upstream_s3,
+        }
+    }
+
+    /// Whether the target and the upstream target are in one store, as far as both are buckets.
+    pub(super) fn one_store(&self) -> bool {
+        self.s3.endpoint == self.upstream_s3.endpoint
+    }
+}
+
+/// What the files of AWS's own tools say.
+struct Files {
+    credentials: Profiles,
+    config: Profiles,
+}
+
+impl Files {
+    /// The profile of this name, which must be there; `default` if nobody asks for one.
+    fn profile<'a>(&'a self, asked: Option<&'a str>) -> Result<Profiled<'a>, SettingsError> {
+        let Self {
+            credentials,
+            config,
+        } = self;
+        let name = asked.unwrap_or("default");
+        let profile = Profiled {
+            name,
+            credentials: credentials.get(name),
+            config: config.get(name),
+        };
+        if asked.is_some() && profile.credentials.is_none() && profile.config.is_none() {
+            let known = credentials.names().chain(config.names());
+            let near = crate::model::nearest(name, known);
+            let near = near.map(|near| format!(", but there is `{near}`"));
+            return Err(SettingsError::Profile {
+                name: name.to_owned(),
+                why: format!("there is no such profile{}", near.unwrap_or_default()),
+            });
+        }
+        Ok(profile)
+    }
+}
+
+/// The settings of the upstream bucket: what is said for it alone, else what holds for both. A
+/// profile of its own says where it is unless something says so for it alone.
+fn upstream_s3(
+    variables: &Variables<'_>,
+    config: &S3Config,
+    files: &Files,
+) -> Result<S3Settings, SettingsError> {
+    let said = config.upstream_profile.as_deref();
+    let apart = said.is_some() || variables.says_upstream(IDENTITY);
+    let name = variables.upstream(if apart { IDENTITY } else { &[] });
+    let name = name.get("AWS_PROFILE");
+    let shared = config.profile.as_deref().filter(|_| !apart);
+    let profile = files.profile(name.or(said).or(shared))?;
+    let mut own: Vec<&str> = Vec::new();
+    let mut config = config.clone();
+    if apart {
+        own.extend(IDENTITY);
+    }
+    let places = [
+        (
+            REGION,
+            "region",
+            &mut config.region,
+            &config.upstream_region,
+        ),
+        (
+            ENDPOINT,
+            "endpoint_url",
+            &mut config.endpoint,
+            &config.upstream_endpoint,
+        ),
+    ];
+    for (names, key, shared, alone) in places {
+        let by_profile = apart && profile.get(key).is_some();
+        if alone.is_some() || by_profile {
+            own.extend(names);
+            shared.clone_from(alone);
+        }
+    }
+    S3Settings::resolve(&variables.upstream(&own), &config, &profile)
 }
 
 fn target(

@@ -4,6 +4,7 @@ use reqwest::Url;
 
 use super::config::S3Config;
 use super::credentials::{Credentials, Profiled, choose};
+use super::variables::{ENDPOINT, REGION};
 use super::{SettingsError, Variables};
 
 /// Where AWS's tools ask when nobody says.
@@ -58,16 +59,18 @@ impl S3Settings {
     ) -> Result<Self, SettingsError> {
         let S3Config {
             region,
-            upstream_region: _, // is the upstream target's affair
+            upstream_region: _, // what is upstream has been sorted out
             endpoint,
+            upstream_endpoint: _,
             addressing,
             storage_class,
             encryption,
             kms_key_id,
             request_checksum,
             profile: _, // has been looked up
+            upstream_profile: _,
         } = config;
-        let first = |names: &[&'static str], config: &Option<String>, key: &str| {
+        let first = |names: &'static [&'static str], config: &Option<String>, key: &str| {
             let variable = names
                 .iter()
                 .find_map(|name| Some(((*name).to_owned(), variables.get(name)?.to_owned())));
@@ -77,15 +80,13 @@ impl S3Settings {
             variable.or_else(config).or_else(profiled)
         };
         let value = |names, config, key| first(names, config, key).map(|(_, value)| value);
-        let regions = &["S3_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"];
-        let endpoints = &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
         let checksums = &["AWS_REQUEST_CHECKSUM_CALCULATION"];
         let styles = &["S3_ADDRESSING_STYLE"];
         let wrong = |name, why: &str| SettingsError::Value {
             name,
             why: why.to_owned(),
         };
-        let endpoint = match first(endpoints, endpoint, "endpoint_url") {
+        let endpoint = match first(ENDPOINT, endpoint, "endpoint_url") {
             None => None,
             Some((name, text)) => Some(parse_endpoint(&text).map_err(|why| wrong(name, &why))?),
         };
@@ -111,8 +112,8 @@ impl S3Settings {
                 }
             },
         };
-        let region = value(regions, region, "region");
-        let header = |names: &[&'static str], config, key| match first(names, config, key) {
+        let region = value(REGION, region, "region");
+        let header = |names: &'static [&'static str], config, key| match first(names, config, key) {
             Some((name, text)) if !is_token(&text) => {
                 Err(wrong(name, "it holds what cannot be in a header"))
             }

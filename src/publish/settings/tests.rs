@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use reqwest::Url;
+
 use super::*;
 use crate::publish::Secret;
 
@@ -59,8 +61,11 @@ fn flags_win_then_the_environment_then_the_env_file_then_the_project() {
     assert_eq!(target(&given), "s3://file/x/");
     let settings = resolved(&given);
     let upstream = settings.upstream().expect("the env-file says it");
-    assert_eq!(settings.s3(upstream).region, "there");
-    assert_eq!(settings.s3(settings.target()).region, "us-east-1");
+    assert_eq!(settings.s3(settings.whose(upstream)).region, "there");
+    assert_eq!(
+        settings.s3(settings.whose(settings.target())).region,
+        "us-east-1"
+    );
     given.env_file = "";
     assert_eq!(target(&given), "/p/out");
     given.config = "";
@@ -306,4 +311,106 @@ fn files_are_found_above_and_where_variables_say() {
     assert_eq!(settings.s3.region, "found");
     let error = gather(&dir.path().join("nowhere")).expect_err("it must be there");
     assert!(matches!(error, SettingsError::Fs(_)));
+}
+
+/// The environment, `pybuild.toml`, and what they come to: region, endpoint, key.
+type Upstream<'a> = (
+    &'a [(&'a str, &'a str)],
+    &'a str,
+    (&'a str, Option<&'a str>, &'a str),
+);
+
+#[test]
+fn what_is_upstream_has_its_own_settings_where_they_are_said() {
+    let files = "[staging]\naws_access_key_id = s\naws_secret_access_key = canary\n\
+                 [production]\naws_access_key_id = p\naws_secret_access_key = canary\n";
+    let aws_config = "[profile staging]\nregion = by-profile\nendpoint_url = http://by.profile\n";
+    let both: (&str, Option<&str>, &str) = ("both", Some("http://both.org/"), "p");
+    let table: [Upstream<'_>; 8] = [
+        (&[], "", both),
+        (&[("UPSTREAM_S3_REGION", "own")], "", ("own", both.1, "p")),
+        // By whatever name, it is the region.
+        (
+            &[("UPSTREAM_AWS_DEFAULT_REGION", "own")],
+            "",
+            ("own", both.1, "p"),
+        ),
+        (
+            &[("UPSTREAM_AWS_ENDPOINT_URL", "http://own.org")],
+            "[s3]\nupstream-region = 'there'",
+            ("there", Some("http://own.org/"), "p"),
+        ),
+        (
+            &[("UPSTREAM_AWS_PROFILE", "staging")],
+            "",
+            ("by-profile", Some("http://by.profile/"), "s"),
+        ),
+        (
+            &[("UPSTREAM_S3_REGION", "own")],
+            "[s3]\nupstream-profile = 'staging'\nupstream-endpoint = 'http://toml.org'",
+            ("own", Some("http://toml.org/"), "s"),
+        ),
+        (
+            &[
+                ("UPSTREAM_AWS_ACCESS_KEY_ID", "u"),
+                ("UPSTREAM_AWS_SECRET_ACCESS_KEY", CANARY),
+            ],
+            "",
+            ("both", both.1, "u"),
+        ),
+        (
+            &[
+                ("UPSTREAM_AWS_PROFILE", "production"),
+                ("UPSTREAM_S3_REGION", ""),
+            ],
+            "",
+            both,
+        ),
+    ];
+    for (env, config, (region, endpoint, id)) in table {
+        let shared = [
+            ("UPSTREAM_S3_BUCKET", "upstream"),
+            ("AWS_REGION", "both"),
+            ("AWS_ENDPOINT_URL", "http://both.org"),
+            ("AWS_PROFILE", "production"),
+        ];
+        let env: Vec<_> = shared.iter().chain(env).copied().collect();
+        let settings = resolved(&Given {
+            target: Some("s3://target"),
+            env: &env,
+            config,
+            aws_config,
+            aws_credentials: files,
+            ..Given::default()
+        });
+        let upstream = settings.s3(Whose::Upstream);
+        assert_eq!(
+            upstream,
+            settings.s3(settings.whose(settings.upstream().expect("it is said")))
+        );
+        assert_eq!(upstream.region, region, "{env:?}");
+        let found = upstream.endpoint.as_ref().map(Url::as_str);
+        assert_eq!(found, endpoint, "{env:?}");
+        assert_eq!(upstream.credentials, keys(id, None), "{env:?}");
+        // The target's are what they are without.
+        let target = settings.s3(settings.whose(settings.target()));
+        assert_eq!(
+            (target.region.as_str(), &target.credentials),
+            ("both", &keys("p", None))
+        );
+        assert_eq!(target.endpoint.as_ref().map(Url::as_str), both.1);
+    }
+    let half = resolve(&Given {
+        env: &[
+            ("UPSTREAM_S3_BUCKET", "upstream"),
+            ("AWS_ACCESS_KEY_ID", "p"),
+            ("AWS_SECRET_ACCESS_KEY", CANARY),
+            ("UPSTREAM_AWS_ACCESS_KEY_ID", "u"),
+        ],
+        ..Given::default()
+    });
+    assert!(
+        matches!(half, Err(SettingsError::HalfOfAKey { .. })),
+        "{half:?}"
+    );
 }

@@ -6,6 +6,29 @@ use std::ffi::OsString;
 use super::SettingsError;
 use crate::publish::Secret;
 
+/// What begins the names of what is for the upstream target alone: `UPSTREAM_AWS_PROFILE`.
+pub(super) const UPSTREAM: &str = "UPSTREAM_";
+
+/// Who one is, by whatever way.
+pub(super) const IDENTITY: &[&str] = &[
+    "AWS_SKIP_SIGNATURE",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_PROFILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+];
+/// The region, by its names.
+pub(super) const REGION: &[&str] = &["S3_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"];
+/// The endpoint, by its names.
+pub(super) const ENDPOINT: &[&str] = &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
+
 /// What is set, and not to nothing.
 pub(super) struct Variables<'a> {
     sources: [BTreeMap<&'a str, &'a str>; 2],
@@ -44,6 +67,34 @@ impl<'a> Variables<'a> {
             .find_map(|source| source.get(name).copied())
     }
 
+    /// Whether any of these is set for the upstream target alone.
+    pub(super) fn says_upstream(&self, names: &[&str]) -> bool {
+        let set = |name: &&str| self.get(&format!("{UPSTREAM}{name}")).is_some();
+        names.iter().any(set)
+    }
+
+    /// What is set for the upstream target: what is for it alone, else what is for both. Of the
+    /// names of one thing, and of what says who one is, all are for it alone or none is; `apart`
+    /// are those of which none is for both whatever is set.
+    pub(super) fn upstream(&self, apart: &[&str]) -> Self {
+        let own = |name: &str| {
+            let together = [IDENTITY, REGION, ENDPOINT];
+            let mut groups = together.into_iter().filter(|group| group.contains(&name));
+            apart.contains(&name)
+                || self.says_upstream(&[name])
+                || groups.any(|group| self.says_upstream(group))
+        };
+        let sources = self.sources.each_ref().map(|source| {
+            let shared = source.iter().map(|(name, value)| (*name, *value));
+            let shared = shared.filter(|(name, _)| !name.starts_with(UPSTREAM) && !own(name));
+            let alone = source
+                .iter()
+                .filter_map(|(name, value)| Some((name.strip_prefix(UPSTREAM)?, *value)));
+            shared.chain(alone).collect()
+        });
+        Self { sources }
+    }
+
     /// Variables that belong together: all from the first source that has any of them.
     pub(super) fn together<const N: usize>(&self, names: [&str; N]) -> [Option<Secret>; N] {
         let has = |source: &&BTreeMap<_, _>| names.iter().any(|name| source.contains_key(name));
@@ -65,7 +116,7 @@ impl<'a> Variables<'a> {
 }
 
 fn is_ours(name: &str) -> bool {
-    ["AWS_", "S3_", "UPSTREAM_S3_"]
+    ["AWS_", "S3_", UPSTREAM]
         .iter()
         .any(|prefix| name.starts_with(prefix))
 }

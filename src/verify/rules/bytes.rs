@@ -24,6 +24,21 @@ pub(super) fn is_absent(archive: &Archive) -> bool {
     matches!(archive.bytes, Seen::Absent) || matches!(archive.head, Seen::Absent)
 }
 
+/// Whether anything is known of it but what is said of it.
+pub(super) fn is_measured(archive: &Archive) -> bool {
+    measured(archive).0.is_some()
+}
+
+/// Its size and its digest, as far as they are known from itself and not from what is said of it.
+pub(super) fn measured(archive: &Archive) -> (Option<u64>, Option<Sha256>) {
+    let bytes = archive.bytes.there();
+    let head = archive.head.there();
+    let size = bytes.map(|stream| stream.size);
+    let size = size.or(head.map(|head| head.size)).or(archive.listed);
+    let sha256 = bytes.map(|stream| stream.sha256);
+    (size, sha256.or(head.and_then(|head| head.sha256)))
+}
+
 pub(super) fn inside(archive: &Archive) -> Option<&Inside> {
     archive.bytes.there()?.inside.as_ref()
 }

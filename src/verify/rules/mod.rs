@@ -10,11 +10,12 @@ use serde::{Serialize, Serializer};
 
 use super::facts::{Archive, Facts, Seen};
 use super::report::{Checked, Finding};
+use crate::publish::INDEX_JSON;
 use bytes::{
-    compression, contents, digest, digests, has_bytes, has_digest, has_inside, is_absent, rebuild,
-    safe, size, sizes, whole,
+    compression, contents, digest, digests, has_bytes, has_digest, has_inside, is_absent,
+    is_measured, rebuild, safe, size, sizes, whole,
 };
-use papers::{agreement, name, recorded, sidecars, strays};
+use papers::{agreement, index, indexed, name, recorded, sidecars, strays};
 
 /// Something that must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +33,7 @@ pub enum Rule {
     Agreement,
     Name,
     Recorded,
+    Index,
     Uploads,
     Identity,
     Rebuild,
@@ -54,7 +56,7 @@ pub struct Row {
 }
 
 /// Every rule, in the order in which findings are told.
-pub const RULES: [Row; 15] = [
+pub const RULES: [Row; 16] = [
     Row {
         rule: Rule::Present,
         name: "present",
@@ -150,6 +152,14 @@ pub const RULES: [Row; 15] = [
         seen: |archive| !archive.recording && !matches!(archive.record, Seen::NotLooked),
         archive: recorded,
         target: strays,
+    },
+    Row {
+        rule: Rule::Index,
+        name: "index",
+        means: "index.json is one, and its size and SHA-256 are what that says",
+        seen: |archive| archive.indexed.is_some() && is_measured(archive),
+        archive: indexed,
+        target: index,
     },
     Row {
         rule: Rule::Uploads,
@@ -251,6 +261,7 @@ fn present(archive: &Archive) -> Vec<String> {
             "its record",
         ),
         (archive.locked.is_some(), "checksums.lock"),
+        (archive.indexed.is_some(), INDEX_JSON),
     ];
     let named: Vec<&str> = witnesses
         .into_iter()
@@ -270,7 +281,8 @@ fn unmatched(facts: &Facts) -> Vec<(String, String)> {
     let mut found: Vec<_> = unmatched
         .map(|asked| (asked.clone(), what.to_owned()))
         .collect();
-    if facts.archives.is_empty() && found.is_empty() {
+    // What an index that cannot be read names, nobody knows.
+    if facts.archives.is_empty() && found.is_empty() && facts.index.is_none() {
         let what = "no archive is there that could be verified";
         found.push((".".to_owned(), what.to_owned()));
     }

@@ -1,9 +1,9 @@
 //! Rules about what says what a tarball is: its name, its `.sha256`, its record, the lock.
 
-use crate::publish::{Named, keys};
+use crate::publish::{INDEX_JSON, misplaced};
 
 use super::super::facts::{Archive, Facts, Seen, Sidecar};
-use super::bytes::is_absent;
+use super::bytes::{is_absent, measured};
 
 pub(super) fn sidecars(archive: &Archive) -> Vec<String> {
     let mut found = Vec::new();
@@ -44,35 +44,10 @@ pub(super) fn agreement(archive: &Archive) -> Vec<String> {
     let Some(record) = record else {
         return found;
     };
-    let reference = record.reference();
     if record.artifact.file != archive.file() {
         found.push(format!("its record is of `{}`", record.artifact.file));
     }
-    let key = |layout| {
-        let (stack, kind, arch) = (
-            &record.product.stack,
-            record.product.kind,
-            record.product.arch,
-        );
-        keys(layout, stack, kind, &reference, arch, archive.codec, None).tarball
-    };
-    match &archive.named {
-        Some(Named { layout, .. }) if key(*layout) != archive.key => {
-            let should = key(*layout);
-            found.push(format!("its record is of what belongs at `{should}`"));
-        }
-        Some(_) => {}
-        // Under a name of its own: the first directory, if there is one, is the stack's.
-        None => {
-            let directory = archive.key.split_once('/').map(|(first, _)| first);
-            if directory.is_some_and(|directory| directory != record.product.stack.as_str()) {
-                found.push(format!(
-                    "its record is of the stack {}",
-                    record.product.stack
-                ));
-            }
-        }
-    }
+    found.extend(misplaced(&archive.key, record).map(|flaw| flaw.to_string()));
     found
 }
 
@@ -104,4 +79,35 @@ pub(super) fn strays(facts: &Facts) -> Vec<(String, String)> {
     let what = "it belongs to no archive";
     let strays = facts.strays.iter();
     strays.map(|key| (key.clone(), what.to_owned())).collect()
+}
+
+pub(super) fn indexed(archive: &Archive) -> Vec<String> {
+    let Some(said) = archive.indexed else {
+        return Vec::new();
+    };
+    if is_absent(archive) {
+        return Vec::new(); // which another rule tells
+    }
+    let (size, sha256) = measured(archive);
+    let mut found = Vec::new();
+    if let Some(size) = size
+        && size != said.size
+    {
+        let said = said.size;
+        found.push(format!("it has {size} bytes, {INDEX_JSON} says {said}"));
+    }
+    if let Some(sha256) = sha256
+        && sha256 != said.sha256
+    {
+        let said = said.sha256;
+        found.push(format!("its SHA-256 is {sha256}, {INDEX_JSON} says {said}"));
+    }
+    found
+}
+
+pub(super) fn index(facts: &Facts) -> Vec<(String, String)> {
+    let wrong = facts.index.iter();
+    wrong
+        .map(|why| (INDEX_JSON.to_owned(), why.clone()))
+        .collect()
 }

@@ -1,0 +1,186 @@
+//! Looking closely at what a target has: what `verify` and `promote` have in common.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::session::{Session, host_arch, jobs};
+use super::{Failure, limits};
+use crate::artifact::proof;
+use crate::cli::{Limits, Selected, Sources, StackSources};
+use crate::formula;
+use crate::model::{Quiet, StackName};
+use crate::publish::{Remote, Target};
+use crate::rootfs;
+use crate::sandbox::Launcher;
+use crate::sys::fs as sysfs;
+use crate::ui::ExitKind;
+use crate::verify::{Depth, Identify, Lock, Options, Seeing, Selection, Tools, look, stacks};
+
+/// Bytes of a list of keys that are read.
+const LIST: u64 = 256 << 20;
+/// How old an upload must be to be called stale, in seconds: none takes a day.
+const STALE: i64 = 24 * 3600;
+
+/// What looking takes besides a target.
+pub(super) struct Examiner<'a> {
+    pub(super) formulae: formula::Catalog,
+    stacks: rootfs::Catalog,
+    sources: &'a StackSources,
+    limits: &'a Limits,
+    /// Whether what is inside is run.
+    pub(super) identity: bool,
+    pub(super) what: Selection,
+    pub(super) lock: Option<Lock>,
+    /// Keys that should be there.
+    pub(super) expected: Vec<String>,
+    pub(super) options: Options,
+}
+
+impl<'a> Examiner<'a> {
+    /// For all that a target has, as far as its listing says.
+    pub(super) fn new(sources: &'a Sources, limits: &'a Limits) -> Result<Self, Failure> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+        Ok(Self {
+            formulae: formula::Catalog::load(sources.formulae_dir.as_deref())?,
+            stacks: rootfs::Catalog::load(sources.stacks.manifests.as_deref())?,
+            sources: &sources.stacks,
+            limits,
+            identity: false,
+            what: Selection::default(),
+            lock: None,
+            expected: Vec::new(),
+            options: Options {
+                depth: Depth::Whole,
+                record: false,
+                jobs: jobs(None),
+                stale_after: STALE,
+                now,
+            },
+        })
+    }
+
+    /// So many at once.
+    pub(super) fn at_once(&mut self, asked: Option<NonZeroUsize>) {
+        self.options.jobs = jobs(asked);
+    }
+
+    /// Looks at everything that is selected.
+    pub(super) fn look(&self, session: &Session, remote: &Remote) -> Result<Seeing, Failure> {
+        let mut tools = Tools {
+            lock: self.lock.as_ref(),
+            expected: &self.expected,
+            identify: None,
+        };
+        let images = if self.identity {
+            self.images(session, remote, &tools)?
+        } else {
+            BTreeMap::new()
+        };
+        let launcher = Launcher::default();
+        let identify = Identify {
+            formulae: &self.formulae,
+            images: &images,
+            tools: proof::Tools {
+                store: &session.store,
+                host: &session.host,
+                launcher: &launcher,
+                observer: &Quiet,
+                interrupt: &session.interrupt,
+                jobs: jobs(None),
+            },
+            limits: limits::of(self.limits),
+            arch: host_arch()?,
+        };
+        if self.identity {
+            tools.identify = Some((&identify, &session.store));
+        }
+        let (observer, interrupt) = (session.observer(), &session.interrupt);
+        let (what, options) = (&self.what, &self.options);
+        Ok(look(remote, what, options, &tools, observer, interrupt)?)
+    }
+
+    /// The run images of the stacks that have archives, as far as there are manifests of them.
+    fn images(
+        &self,
+        session: &Session,
+        remote: &Remote,
+        tools: &Tools<'_>,
+    ) -> Result<BTreeMap<StackName, Vec<PathBuf>>, Failure> {
+        let known = self.stacks.names();
+        let mut images = BTreeMap::new();
+        let (what, options, interrupt) = (&self.what, &self.options, &session.interrupt);
+        for name in stacks(remote, what, options, tools, &known, interrupt)? {
+            let rootfs = session.rootfs(self.stacks.get(name)?, self.sources)?;
+            images.insert(name.clone(), rootfs.run.layers);
+        }
+        Ok(images)
+    }
+}
+
+/// Which archives are looked at.
+pub(super) fn selection(selected: &Selected) -> Result<Selection, Failure> {
+    let Selected { stack, formulae } = selected;
+    let parse = |text: &String| {
+        text.parse()
+            .map_err(|error: String| Failure::new(ExitKind::Usage, error))
+    };
+    Ok(Selection {
+        stack: stack.clone(),
+        formulae: formulae.iter().map(parse).collect::<Result<_, _>>()?,
+    })
+}
+
+/// What was recorded before of a target, if there is such a file.
+pub(super) fn read_lock(file: &Path) -> Result<Option<Lock>, Failure> {
+    let bytes = match sysfs::read(file) {
+        Ok(bytes) => bytes,
+        Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let wrong = |why: String| {
+        let shown = file.display();
+        Failure::new(ExitKind::Usage, format!("{shown} is not a lock: {why}"))
+            .hint("restore it, or remove it and record anew with `pybuild verify --record`")
+    };
+    let text = String::from_utf8(bytes).map_err(|_| wrong("it is not text".to_owned()))?;
+    let lock = Lock::parse(&text).map_err(|error| wrong(error.to_string()))?;
+    Ok(Some(lock))
+}
+
+/// A lock that was given must be there.
+pub(super) fn no_lock(file: &Path) -> Failure {
+    let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+    let error = sysfs::FsError::new("open", file)(missing);
+    Failure::new(ExitKind::Usage, error).hint("`pybuild verify --record` writes a lock")
+}
+
+/// Whether a lock is of another target than this.
+pub(super) fn is_of_another(lock: &Lock, target: &Target) -> bool {
+    lock.target != target.to_string()
+}
+
+/// Keys, one a line.
+pub(super) fn read_list(file: Option<&Path>) -> Result<Vec<String>, Failure> {
+    let Some(file) = file else {
+        return Ok(Vec::new());
+    };
+    let mut text = String::new();
+    let read = if file == Path::new("-") {
+        std::io::stdin().take(LIST).read_to_string(&mut text)
+    } else {
+        sysfs::open(file)?.take(LIST).read_to_string(&mut text)
+    };
+    read.map_err(|error| {
+        Failure::new(
+            ExitKind::Usage,
+            format!("{} cannot be read: {error}", file.display()),
+        )
+    })?;
+    let lines = text.lines().map(str::trim);
+    let keys = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(keys.map(str::to_owned).collect())
+}
