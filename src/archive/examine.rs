@@ -3,7 +3,7 @@
 
 use std::io::Read;
 
-use super::members::{Kind, Members};
+use super::members::{End, Kind, Members};
 use super::{ArchiveError, Limits, Trust, name};
 
 /// One member, as [`Trust::Sealed`] extraction would see it.
@@ -42,7 +42,7 @@ pub fn examine(
     limits: &Limits,
     each: &mut dyn FnMut(&Entry<'_>),
 ) -> Result<Examined, ArchiveError> {
-    let mut members = Members::new(reader, limits);
+    let mut members = Members::new(reader, limits, End::Marked);
     let sealed = |name: &[u8]| name::path(name, Trust::Sealed, 0).map(Option::unwrap_or_default);
     while let Some(member) = members.next()? {
         each(&Entry {
