@@ -4,6 +4,7 @@ mod catalog;
 pub mod debian;
 mod layer;
 pub mod manifest;
+mod owner;
 
 use std::path::PathBuf;
 
