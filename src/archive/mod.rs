@@ -4,6 +4,7 @@
 //! descriptor, and what two readers could read in two ways is refused. Packing ([`pack()`]) gives
 //! the same bytes for the same tree, on any host and with any number of threads.
 
+mod changeset;
 mod codec;
 mod examine;
 mod extract;
@@ -14,6 +15,7 @@ mod members;
 mod name;
 mod pack;
 mod pax;
+mod pipe;
 mod tree;
 mod walk;
 
@@ -25,6 +27,7 @@ use nix::errno::Errno;
 use crate::sys::fs::FsError;
 use crate::sys::interrupt::Interrupted;
 
+pub use changeset::{Applied, DeviceNode, Dropped, Merge, Owned, Ownership};
 pub use codec::{Codec, decoder, interruptible};
 pub use examine::{Entry, Examined, examine};
 pub use extract::{Extract, Extracted, Limits, Trust, extract};
@@ -97,10 +100,11 @@ impl ArchiveError {
     /// An error of the stream, which may be the wish to stop (see [`interruptible`]).
     fn read(error: io::Error) -> Self {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
-        match inner {
-            Some(interrupted) => Self::Interrupted(*interrupted),
-            None => Self::Read(error),
+        if let Some(interrupted) = inner {
+            return Self::Interrupted(*interrupted);
         }
+        // One that another thread has met (see `pipe`).
+        error.downcast().unwrap_or_else(Self::Read)
     }
 
     /// Whether the disk, or the quota, is full.

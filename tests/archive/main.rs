@@ -2,6 +2,8 @@
 
 mod extracted;
 mod layers;
+mod merge;
 mod place;
 mod refused;
+#[path = "../support/tarball.rs"]
 mod tarball;
