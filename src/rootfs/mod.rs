@@ -2,6 +2,7 @@
 
 mod catalog;
 pub mod debian;
+pub mod image;
 mod layer;
 pub mod manifest;
 mod owner;
