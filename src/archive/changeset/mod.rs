@@ -11,8 +11,9 @@
 //! only a directory over a directory keeps what it holds. So nothing that is there is ever written
 //! to, and a file may be shared with another tree by hard link.
 //!
-//! A whiteout takes away what lower layers have, wherever in its layer it comes. It cannot do so
-//! any more once its own layer has written through the symlink that it takes away; that is refused.
+//! A whiteout takes away what lower layers have, wherever in its layer it comes. Where that is not
+//! to be told any more, the layer is refused: after it has written through the symlink that it takes
+//! away, or if it is its own symlink that the whiteout lies behind.
 //!
 //! The same layers give the same tree, times included: a directory has the time that its entry
 //! says, or that of the layer below, or zero if no entry names it.
@@ -182,7 +183,8 @@ impl Merge {
         }
     }
 
-    /// Goes to the directory `text`; false if it is not there and is not to be made.
+    /// Goes to the directory `text`, for an entry (which makes it) or for a whiteout (which does
+    /// not): false if it is not there.
     fn go(&mut self, text: &[u8], missing: Missing) -> Result<bool, TreeError> {
         let Some(way) = self.walk.go(text, missing)? else {
             return Ok(false);
@@ -192,10 +194,17 @@ impl Merge {
             self.ownership.remove(&made); // it may have been a device
             self.touch(made);
         }
-        if self.above {
-            self.followed.extend(way.followed);
+        let ours = |link: &Vec<u8>| self.touched.contains(link);
+        match missing {
+            Missing::Leave if way.followed.iter().any(ours) => Err(TreeError::Refused(
+                "it is a whiteout behind a symlink of its own layer",
+            )),
+            Missing::Make if self.above => {
+                self.followed.extend(way.followed);
+                Ok(true)
+            }
+            _ => Ok(true),
         }
-        Ok(true)
     }
 
     /// Remembers that this layer has put something there.

@@ -171,14 +171,13 @@ impl Merge {
             self.dropped.devices += 1;
             return Ok(owned);
         }
-        if source == at {
-            return Ok(owned);
-        }
         loop {
             // Without AT_SYMLINK_FOLLOW: a symlink itself gets the name, as the layer says.
             let flags = AtFlags::empty();
             match linkat(self.links.here(), last, self.walk.here(), name, flags) {
                 Ok(()) => return Ok(owned),
+                // A link to itself, which some builders write.
+                Err(Errno::EEXIST) if source == at => return Ok(owned),
                 // What is in the way may have held the target.
                 Err(Errno::EEXIST) => {
                     self.remove(name)?;
