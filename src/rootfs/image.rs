@@ -186,13 +186,17 @@ fn apply(
     };
     let total = Amount::Bytes(sizes.iter().sum());
     let phase = tools.observer.phase(title, total);
-    // What is unpacked is the sandboxes' user's; the blobs are only read, by other threads.
-    let _owner = owner::assume(tools.host);
-    let mut merge = match base {
-        Some((base, ownership)) => Merge::on(&base.tree, ownership, tree, tools.interrupt),
-        None => Merge::new(tree),
-    }
-    .map_err(ImageError::Base)?;
+    // What is unpacked is the sandboxes' user's. A blob may be in a layout of whoever started this,
+    // and is opened as that.
+    let as_owner = || owner::assume(tools.host);
+    let mut merge = {
+        let _owner = as_owner();
+        match base {
+            Some((base, ownership)) => Merge::on(&base.tree, ownership, tree, tools.interrupt),
+            None => Merge::new(tree),
+        }
+        .map_err(ImageError::Base)?
+    };
     let mut entries = ENTRIES_LIMIT;
     for (LayerBlob { blob, diff_id }, size) in layers.iter().zip(sizes) {
         let usual = Limits::for_compressed(size);
@@ -201,6 +205,7 @@ fn apply(
             ..usual
         };
         let file = Progress(sysfs::open(blob)?, &phase);
+        let _owner = as_owner();
         let applied = merge
             .apply(archive::interruptible(file, tools.interrupt), &limits)
             .map_err(|source| ImageError::Layer {
@@ -216,6 +221,7 @@ fn apply(
         }
         entries -= applied.entries;
     }
+    let _owner = as_owner();
     let ownership = merge.finish().map_err(ImageError::Base)?;
     phase.done();
     Ok(ownership)

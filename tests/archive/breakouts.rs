@@ -292,10 +292,14 @@ fn cases() -> Vec<Case> {
             |_| {
                 vec![
                     tar().dir("d").file("d/f", "f"),
-                    tar().symlink("l", "d").file("l/.wh.f", ""),
+                    tar()
+                        .symlink("l", "d")
+                        .file("l/.wh.f", "")
+                        .file("l/.wh.f", "")
+                        .file("l/.wh..wh..opq", ""),
                 ]
             },
-            Refused("behind a symlink"),
+            Inside(&["d/", "d/f", "l"]),
         ),
         (
             "a whiteout of a symlink that its layer has gone through",

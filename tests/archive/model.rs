@@ -66,14 +66,13 @@ impl Model {
             }
             let children = self.at(&at).and_then(Node::children).expect("a directory");
             match children.get(&name) {
-                None if make => {
+                None | Some(Node::File(_)) if !make => return Ok(None),
+                None => {
                     children.insert(name.clone(), Node::Dir(0o755, BTreeMap::new()));
                     at.push(name);
                 }
-                None => return Ok(None),
                 Some(Node::Dir(..)) => at.push(name),
-                Some(Node::File(_)) if make => return Err(()),
-                Some(Node::File(_)) => return Ok(None),
+                Some(Node::File(_)) => return Err(()),
                 Some(Node::Symlink(_, target)) => {
                     followed += 1;
                     if followed > 40 {

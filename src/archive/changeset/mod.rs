@@ -11,9 +11,8 @@
 //! only a directory over a directory keeps what it holds. So nothing that is there is ever written
 //! to, and a file may be shared with another tree by hard link.
 //!
-//! A whiteout takes away what lower layers have, wherever in its layer it comes. Where that is not
-//! to be told any more, the layer is refused: after it has written through the symlink that it takes
-//! away, or if it is its own symlink that the whiteout lies behind.
+//! A whiteout takes away what lower layers have, wherever in its layer it comes. It cannot do so
+//! any more once its own layer has written through the symlink that it takes away; that is refused.
 //!
 //! The same layers give the same tree, times included: a directory has the time that its entry
 //! says, or that of the layer below, or zero if no entry names it.
@@ -196,9 +195,9 @@ impl Merge {
         }
         let ours = |link: &Vec<u8>| self.touched.contains(link);
         match missing {
-            Missing::Leave if way.followed.iter().any(ours) => Err(TreeError::Refused(
-                "it is a whiteout behind a symlink of its own layer",
-            )),
+            // What lower layers had there is gone since the symlink is there. umoci writes such
+            // whiteouts where a directory has become a symlink.
+            Missing::Leave if way.followed.iter().any(ours) => Ok(false),
             Missing::Make if self.above => {
                 self.followed.extend(way.followed);
                 Ok(true)

@@ -56,8 +56,8 @@ pub(super) struct Walk {
     root: OwnedFd,
     /// From the root's child to here; none of them is a symlink.
     steps: Vec<(Vec<u8>, OwnedFd)>,
-    /// The text that led here, if it would still do so.
-    text: Option<Vec<u8>>,
+    /// The text that led here, if it would still do so, and the symlinks on its way.
+    text: Option<(Vec<u8>, Vec<Vec<u8>>)>,
     umask: Mode,
 }
 
@@ -69,7 +69,7 @@ impl Walk {
         Ok(Self {
             root,
             steps: Vec::new(),
-            text: Some(Vec::new()),
+            text: None,
             umask: umask(),
         })
     }
@@ -107,7 +107,10 @@ impl Walk {
     /// Goes to the directory `text`. `None`: it is not there, and was not to be made.
     pub(super) fn go(&mut self, text: &[u8], missing: Missing) -> Result<Option<Way>, TreeError> {
         let mut way = Way::default();
-        if self.text.as_deref() == Some(text) {
+        if let Some((before, followed)) = &self.text
+            && before == text
+        {
+            way.followed.clone_from(followed);
             return Ok(Some(way));
         }
         self.text = None;
@@ -161,7 +164,7 @@ impl Walk {
             self.steps.push((name, fd));
             name::bounded(&self.path_of(b"")).map_err(TreeError::Refused)?;
         }
-        self.text = Some(text.to_vec());
+        self.text = Some((text.to_vec(), way.followed.clone()));
         Ok(Some(way))
     }
 
