@@ -43,15 +43,16 @@ fuzz_target!(|data: &[u8]| {
 
     for trust in [Trust::Layer, Trust::Sealed] {
         let place = Place::new();
+        let root = place.root();
         if trust == Trust::Layer {
             // What a layer below could have left.
-            symlink("../outside", place.root().join("l")).expect("symlink");
+            symlink("../outside", root.join("l")).expect("symlink");
         }
         for layer in [lower, upper] {
             let how = Extract {
                 limits: limits.clone(),
                 list: true,
-                ..Extract::new(&place.root(), trust)
+                ..Extract::new(&root, trust)
             };
             let _ = extract(layer, &how);
         }
