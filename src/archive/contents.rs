@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use super::examine::{Entry, entry};
-use super::members::Members;
+use super::members::{End, Members};
 use super::{ArchiveError, Limits};
 
 /// Reads a (decompressed) tar archive to the very end of its stream and shows each member to
@@ -14,7 +14,7 @@ pub fn contents<E: From<ArchiveError>>(
     limits: &Limits,
     each: &mut dyn FnMut(&Entry<'_>, &mut (dyn Read + Send)) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut members = Members::new(reader, limits);
+    let mut members = Members::new(reader, limits, End::Marked);
     while let Some(member) = members.next()? {
         let mut content = Content {
             members: &mut members,

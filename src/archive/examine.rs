@@ -3,7 +3,7 @@
 
 use std::io::Read;
 
-use super::members::{Kind, Member, Members};
+use super::members::{End, Kind, Member, Members};
 use super::{ArchiveError, Limits, Trust, name};
 
 /// One member, as [`Trust::Sealed`] extraction would see it.
@@ -42,7 +42,7 @@ pub fn examine(
     limits: &Limits,
     each: &mut dyn FnMut(&Entry<'_>),
 ) -> Result<Examined, ArchiveError> {
-    let mut members = Members::new(reader, limits);
+    let mut members = Members::new(reader, limits, End::Marked);
     while let Some(member) = members.next()? {
         each(&entry(&member));
     }

@@ -4,6 +4,7 @@
 //! descriptor, and what two readers could read in two ways is refused. Packing ([`pack()`]) gives
 //! the same bytes for the same tree, on any host and with any number of threads.
 
+mod changeset;
 mod codec;
 mod contents;
 mod examine;
@@ -15,6 +16,7 @@ mod members;
 mod name;
 mod pack;
 mod pax;
+mod pipe;
 mod tree;
 mod walk;
 
@@ -26,6 +28,7 @@ use nix::errno::Errno;
 use crate::sys::fs::FsError;
 use crate::sys::interrupt::Interrupted;
 
+pub use changeset::{Applied, DeviceNode, Dropped, Merge, Owned, Ownership};
 pub use codec::{Codec, decoder, interruptible};
 pub use contents::contents;
 pub use examine::{Entry, Examined, examine};
@@ -99,10 +102,11 @@ impl ArchiveError {
     /// An error of the stream, which may be the wish to stop (see [`interruptible`]).
     fn read(error: io::Error) -> Self {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
-        match inner {
-            Some(interrupted) => Self::Interrupted(*interrupted),
-            None => Self::Read(error),
+        if let Some(interrupted) = inner {
+            return Self::Interrupted(*interrupted);
         }
+        // One that another thread has met (see `pipe`).
+        error.downcast().unwrap_or_else(Self::Read)
     }
 
     /// Whether the disk, or the quota, is full.

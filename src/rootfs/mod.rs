@@ -2,9 +2,11 @@
 
 mod catalog;
 pub mod debian;
+pub mod image;
 mod layer;
 pub mod manifest;
 pub mod oci;
+mod owner;
 
 use std::path::PathBuf;
 

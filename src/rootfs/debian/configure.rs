@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use super::dpkg::{self, Before, DatabaseFile, Unpacked};
 use super::unpack::within;
-use super::{DebianError, deb822, owner};
+use super::{DebianError, deb822};
 use crate::model::{Amount, Phase};
 use crate::rootfs::Tools;
+use crate::rootfs::owner;
 use crate::sandbox::{
     self, Changes, Command, Identity, Input, Limits, Network, Output, Privileges, Root, SandboxSpec,
 };
