@@ -12,6 +12,7 @@ use pybuild::model::Quiet;
 use pybuild::net::{Client, Settings};
 use pybuild::rootfs::Tools;
 use pybuild::rootfs::image::{LayerBlob, flatten};
+use pybuild::rootfs::oci::Access;
 use pybuild::sandbox::{self, Host};
 use pybuild::store::Store;
 use pybuild::sys::interrupt::Interrupt;
@@ -54,6 +55,7 @@ fn run(store: &Path, layers: &[LayerBlob]) -> Result<PathBuf, Box<dyn Error>> {
         store: &store,
         observer: &Quiet,
         mirror: None,
+        access: &|| Ok(Access::default()),
         jobs: 1,
     };
     Ok(flatten(layers, None, &tools)?.tree)

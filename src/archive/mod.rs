@@ -109,6 +109,11 @@ impl ArchiveError {
         error.downcast().unwrap_or_else(Self::Read)
     }
 
+    /// Whether it is this host's doing, or somebody's wish, and not the archive's.
+    pub fn is_host(&self) -> bool {
+        matches!(self, Self::Fs(_) | Self::Interrupted(_))
+    }
+
     /// Whether the disk, or the quota, is full.
     pub fn is_full(&self) -> bool {
         match self {

@@ -9,7 +9,7 @@ use super::steward::{self, Outlet, Role};
 use crate::cli::{Color, Global, StackSources};
 use crate::model::{Arch, Observer, StackName};
 use crate::net::{self, Client};
-use crate::rootfs::{self, Catalog, Manifest, Rootfs};
+use crate::rootfs::{self, Catalog, Manifest, Rootfs, oci};
 use crate::sandbox::{Host, Launcher};
 use crate::store::{self, Store};
 use crate::sys::interrupt::Interrupt;
@@ -101,6 +101,16 @@ impl Session {
         &self.ui
     }
 
+    /// What registries are spoken to with: as it was gathered by whoever started pybuild, else as
+    /// this process finds it.
+    fn registries(&self) -> Result<oci::Inputs, oci::AccessError> {
+        oci::Inputs::gather(
+            std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+                .collect(),
+        )
+    }
+
     /// The stack's images: those that this host has, else fetched and prepared.
     pub(super) fn rootfs(
         &self,
@@ -114,6 +124,7 @@ impl Session {
             host: &self.host,
             observer: self.observer(),
             interrupt: &self.interrupt,
+            access: &|| oci::Access::resolve(&self.registries()?),
             mirror: sources.debian_mirror.clone(),
             jobs: jobs(None),
         };

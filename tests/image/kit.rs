@@ -11,6 +11,7 @@ use pybuild::model::{Quiet, Sha256};
 use pybuild::net::{Client, Settings};
 use pybuild::rootfs::Tools;
 use pybuild::rootfs::image::{Flat, ImageError, LayerBlob, flatten};
+use pybuild::rootfs::oci::Access;
 use pybuild::sandbox::Host;
 use pybuild::store::Store;
 use pybuild::sys::interrupt::Interrupt;
@@ -62,6 +63,7 @@ impl Place {
                 observer: &Quiet,
                 interrupt: &self.interrupt,
                 mirror: None,
+                access: &|| Ok(Access::default()),
                 jobs: 1,
             },
         )
