@@ -5,6 +5,7 @@ use std::process::ExitStatus;
 use std::time::Instant;
 
 use super::delivery::Delivery;
+use super::registries;
 use super::steward::{self, Outlet, Role};
 use crate::cli::{Color, Global, StackSources};
 use crate::model::{Arch, Observer, StackName};
@@ -101,16 +102,6 @@ impl Session {
         &self.ui
     }
 
-    /// What registries are spoken to with: as it was gathered by whoever started pybuild, else as
-    /// this process finds it.
-    fn registries(&self) -> Result<oci::Inputs, oci::AccessError> {
-        oci::Inputs::gather(
-            std::env::vars_os()
-                .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-                .collect(),
-        )
-    }
-
     /// The stack's images: those that this host has, else fetched and prepared.
     pub(super) fn rootfs(
         &self,
@@ -118,13 +109,20 @@ impl Session {
         sources: &StackSources,
     ) -> Result<Rootfs, Failure> {
         let arch = host_arch()?;
+        if manifest.end_of_life() < jiff::Zoned::now().date() {
+            self.observer().warn(format!(
+                "the stack {} has reached its end of life on {}: nobody mends it any more",
+                manifest.name(),
+                manifest.end_of_life()
+            ));
+        }
         let tools = rootfs::Tools {
             store: &self.store,
             client: &self.client,
             host: &self.host,
             observer: self.observer(),
             interrupt: &self.interrupt,
-            access: &|| oci::Access::resolve(&self.registries()?),
+            access: &|| oci::Access::resolve(&registries::inputs()?),
             mirror: sources.debian_mirror.clone(),
             jobs: jobs(None),
         };
@@ -139,7 +137,7 @@ pub(super) fn look(global: &Global) -> Result<Store, Failure> {
 
 /// What a plan says of a stack that is not on this host yet.
 pub(super) fn bootstrap(stack: &StackName, more: &str) -> Section {
-    let steps = "fetch, verify, unpack and configure the packages of its manifest";
+    let steps = "fetch, verify and unpack what its manifest names, and install its packages";
     Section::new(format!("bootstrap {stack}"), [format!("{steps}; {more}")])
 }
 

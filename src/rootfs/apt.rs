@@ -6,8 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use nix::fcntl::AtFlags;
+use nix::sys::stat::fstatat;
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::base::Draft;
 use super::layer::{self, Finished};
@@ -19,7 +24,8 @@ use crate::sandbox::{
     Privileges, Root, SandboxError, SandboxSpec,
 };
 use crate::store::StoreError;
-use crate::sys::fs::FsError;
+use crate::sys::fs::{self as sysfs, FsError};
+use crate::sys::inroot::{self, Links};
 
 /// Counted up whenever the same packages on the same image would become another layer.
 const REVISION: u32 = 1;
@@ -122,15 +128,14 @@ pub(super) fn install(
     }
     let key = key(&below.digest, wanted, sources);
     let store = tools.store;
-    let packages = match layer::packages(store, &key)? {
-        Some(packages) => packages,
-        None => {
-            let _lock = store.lock(&format!("layer-{key}"), tools.observer, tools.interrupt)?;
-            // Whoever held the lock may have made it.
-            match layer::packages(store, &key)? {
-                Some(packages) => packages,
-                None => make(&below, key, wanted, sources, tools)?,
-            }
+    let packages = if let Some(packages) = layer::packages(store, &key)? {
+        packages
+    } else {
+        let _lock = store.lock(&format!("layer-{key}"), tools.observer, tools.interrupt)?;
+        // Whoever held the lock may have made it.
+        match layer::packages(store, &key)? {
+            Some(packages) => packages,
+            None => make(&below, key, wanted, sources, tools)?,
         }
     };
     let digest = digest(&below.digest, wanted, &packages);
@@ -228,6 +233,10 @@ fn make(
             });
         }
     }
+    {
+        let _owner = owner::assume(tools.host);
+        tidy(&tree)?;
+    }
     let trees = [&below.trees[..], &[tree]].concat();
     let packages = installed::packages(&trees)?;
     let added = packages.len().saturating_sub(below.packages.len());
@@ -241,6 +250,25 @@ fn make(
     layer::keep(store, &[finished])?;
     phase.done();
     Ok(packages)
+}
+
+/// Takes out the empty file that the host's resolver was bound to, if the image had none.
+fn tidy(tree: &Path) -> Result<(), FsError> {
+    let root = sysfs::open(tree)?;
+    let Ok(etc) = inroot::open(root.as_fd(), Path::new("etc"), Links::Refused) else {
+        return Ok(());
+    };
+    let path = Path::new(RESOLVER);
+    let name = path.file_name().unwrap_or_default();
+    match fstatat(&etc, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(found) if found.st_mode & libc::S_IFMT == libc::S_IFREG && found.st_size == 0 => {
+            unlinkat(&etc, name, UnlinkatFlags::NoRemoveDir).map_err(FsError::new(
+                "unlinkat",
+                &tree.join(path.strip_prefix("/").unwrap_or(path)),
+            ))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn spec(

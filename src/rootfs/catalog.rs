@@ -91,7 +91,8 @@ impl Catalog {
     fn add(&mut self, file: &str, text: &str, keyrings: &Keyrings) -> Result<(), CatalogError> {
         let manifest = Manifest::parse(file, text, keyrings).map_err(Box::new)?;
         let dir = Path::new(file).parent().unwrap_or(Path::new(""));
-        let manifest = manifest.rooted(dir);
+        let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+        let manifest = manifest.rooted(&dir);
         let name = manifest.name().clone();
         if stem(Path::new(file)) != name.as_str() {
             let file = file.to_owned();

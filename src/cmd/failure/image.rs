@@ -14,7 +14,7 @@ use crate::ui::{ExitKind, Failure};
 pub(super) fn base(stack: &StackName, error: BaseError) -> Failure {
     let said = format!("the stack {stack} cannot be made: {error}");
     match error {
-        BaseError::Access(error) => access(said, error),
+        BaseError::Access(error) => access(said, &error),
         BaseError::Oci(error) => oci(said, error),
         BaseError::Net(error) => net(said, error),
         BaseError::Image(error) => match error {
@@ -37,9 +37,15 @@ pub(super) fn base(stack: &StackName, error: BaseError) -> Failure {
     }
 }
 
-fn access(said: String, error: AccessError) -> Failure {
+impl From<AccessError> for Failure {
+    fn from(error: AccessError) -> Self {
+        access(error.to_string(), &error)
+    }
+}
+
+fn access(said: String, error: &AccessError) -> Failure {
     let hint = match error {
-        AccessError::Interrupted(error) => return error.into(),
+        AccessError::Interrupted(error) => return (*error).into(),
         AccessError::Fs(_) => "see that the file is there and that you may read it",
         AccessError::File { .. } | AccessError::Credential { .. } => {
             "`docker login` and `podman login` write such files"
