@@ -369,7 +369,7 @@ fn script(wanted: &[String], sources: &[String]) -> String {
     // Told to whatever would start a service: do not (invoke-rc.d(8)).
     script.push_str(
         "policy=/usr/sbin/policy-rc.d ours=\n\
-         if [ ! -e $policy ]; then\n\
+         if [ -d /usr/sbin ] && [ ! -e $policy ]; then\n\
          \tours=$policy\n\
          \tprintf '#!/bin/sh\\nexit 101\\n' >$policy\n\
          \tchmod 755 $policy\n\
