@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use pybuild::model::{Arch, Quiet};
 use pybuild::net::{Client, Settings};
+use pybuild::rootfs::oci::Access;
 use pybuild::rootfs::{self, Catalog, Image, Manifest, Rootfs, RootfsError, Tools};
 use pybuild::sandbox::{
     self, Changes, Command, End, Host, Identity, Input, Limits, Network, Output, Privileges, Root,
@@ -122,6 +123,7 @@ impl Bench {
             observer: &Quiet,
             interrupt: &Interrupt::manual().expect("an eventfd"),
             mirror,
+            access: &|| Ok(Access::default()),
             jobs: 2,
         };
         rootfs::prepare(manifest, Arch::host().expect("an architecture"), &tools)

@@ -15,6 +15,7 @@ use pybuild::model::{Arch, Event, Observer, Sha256};
 use pybuild::net::{Client, NetError, Settings};
 use pybuild::rootfs::debian::openpgp::SignatureError;
 use pybuild::rootfs::debian::release::ReleaseError;
+use pybuild::rootfs::oci::Access;
 use pybuild::rootfs::{self, Catalog, DebianError, RootfsError, Tools};
 use pybuild::sandbox::Host;
 use pybuild::store::Store;
@@ -148,6 +149,7 @@ impl Bench {
             observer: &Ignore,
             interrupt: &Interrupt::manual().expect("an eventfd"),
             mirror: Some(mirror),
+            access: &|| Ok(Access::default()),
             jobs: 2,
         };
         let catalog = Catalog::load(Some(&self.dir.path().join("manifests"))).expect("manifests");

@@ -3,7 +3,7 @@
 
 use std::io::Read;
 
-use super::members::{Kind, Members};
+use super::members::{End, Kind, Member, Members};
 use super::{ArchiveError, Limits, Trust, name};
 
 /// One member, as [`Trust::Sealed`] extraction would see it.
@@ -42,21 +42,26 @@ pub fn examine(
     limits: &Limits,
     each: &mut dyn FnMut(&Entry<'_>),
 ) -> Result<Examined, ArchiveError> {
-    let mut members = Members::new(reader, limits);
-    let sealed = |name: &[u8]| name::path(name, Trust::Sealed, 0).map(Option::unwrap_or_default);
+    let mut members = Members::new(reader, limits, End::Marked);
     while let Some(member) = members.next()? {
-        each(&Entry {
-            name: &member.name,
-            path: sealed(&member.name),
-            kind: member.kind,
-            link: &member.link,
-            target: sealed(&member.link),
-            mode: member.mode,
-            size: member.size,
-        });
+        each(&entry(&member));
     }
     Ok(Examined {
         entries: members.entries(),
         bytes: members.bytes(),
     })
+}
+
+/// A member as it is shown.
+pub(super) fn entry(member: &Member) -> Entry<'_> {
+    let sealed = |name: &[u8]| name::path(name, Trust::Sealed, 0).map(Option::unwrap_or_default);
+    Entry {
+        name: &member.name,
+        path: sealed(&member.name),
+        kind: member.kind,
+        link: &member.link,
+        target: sealed(&member.link),
+        mode: member.mode,
+        size: member.size,
+    }
 }

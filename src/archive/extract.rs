@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::futimens;
 
-use super::members::{Kind, Member, Members};
+use super::members::{End, Kind, Member, Members};
 use super::pax::Time;
 use super::tree::{Tree, TreeError, spec};
 use super::{ArchiveError, name};
@@ -112,7 +112,7 @@ pub fn extract(reader: impl Read, how: &Extract<'_>) -> Result<Extracted, Archiv
         limits,
         list,
     } = how;
-    let mut members = Members::new(reader, limits);
+    let mut members = Members::new(reader, limits, End::Marked);
     let mut extraction = Extraction {
         tree: Tree::open(into, *trust)?,
         trust: *trust,
@@ -143,7 +143,7 @@ struct Extraction {
 }
 
 /// A failure that does not yet know which member it is of.
-enum MemberError {
+pub(super) enum MemberError {
     Refused(&'static str),
     Other(ArchiveError),
 }
@@ -164,7 +164,7 @@ impl From<ArchiveError> for MemberError {
 }
 
 impl MemberError {
-    fn of(self, member: &Member) -> ArchiveError {
+    pub(super) fn of(self, member: &Member) -> ArchiveError {
         match self {
             Self::Refused(why) => ArchiveError::Refused {
                 member: member.name.escape_ascii().to_string(),

@@ -134,7 +134,7 @@ fn record(keyword: &[u8], value: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::archive::Limits;
-    use crate::archive::members::{Kind, Member, Members};
+    use crate::archive::members::{End, Kind, Member, Members};
 
     fn read_back(item: &Item, epoch: i64) -> (Member, usize) {
         let mut archive = headers(item, epoch);
@@ -145,7 +145,7 @@ mod tests {
             bytes: u64::MAX,
             ..Limits::default()
         };
-        let mut members = Members::new(&archive[..], &limits);
+        let mut members = Members::new(&archive[..], &limits, End::Marked);
         let member = members.next().expect("sound").expect("a member");
         (member, length)
     }

@@ -15,6 +15,11 @@ pub(super) struct Header {
     pub(super) size: u64,
     pub(super) mode: u32,
     pub(super) mtime: i64,
+    /// Owner and group by number; `None` is what no system has.
+    pub(super) uid: Option<u32>,
+    pub(super) gid: Option<u32>,
+    /// A device node's major and minor number.
+    pub(super) device: Option<(u32, u32)>,
 }
 
 /// Reads a header block; `None` is a block of zeros, two of which end an archive.
@@ -40,6 +45,7 @@ pub(super) fn parse(block: &Block) -> Result<Option<Header>, &'static str> {
     name.extend_from_slice(text(&block[..100]));
     let mode = number(&block[100..108]).ok_or("its mode is not a number")?;
     let size = number(&block[124..136]).ok_or("its size is not a number")?;
+    let small = |field| number(field).and_then(|value| u32::try_from(value).ok());
     Ok(Some(Header {
         name,
         link: text(&block[157..257]).to_vec(),
@@ -47,6 +53,9 @@ pub(super) fn parse(block: &Block) -> Result<Option<Header>, &'static str> {
         size: u64::try_from(size).map_err(|_| "its size is negative")?,
         mode: u32::try_from(mode & 0o7777).map_err(|_| "its mode is negative")?,
         mtime: number(&block[136..148]).ok_or("its time is not a number")?,
+        uid: small(&block[108..116]),
+        gid: small(&block[116..124]),
+        device: small(&block[329..337]).zip(small(&block[337..345])),
     }))
 }
 
@@ -106,6 +115,10 @@ mod tests {
         let mut block = [0; BLOCK];
         block[..5].copy_from_slice(b"file\0");
         block[100..108].copy_from_slice(b"0000644\0");
+        block[108..116].copy_from_slice(b"0001750\0");
+        block[116..124].copy_from_slice(&[0xff; 8]);
+        block[329..337].copy_from_slice(b"0000001\0");
+        block[337..345].copy_from_slice(b"0000003\0");
         block[124..136].copy_from_slice(b"00000000012 ");
         block[136..148].copy_from_slice(b"14371573400\0");
         block[156] = b'0';
@@ -141,6 +154,8 @@ mod tests {
         let header = parse(&seal(posix())).expect("sound").expect("a member");
         assert_eq!((header.size, header.mode, header.flag), (10, 0o644, b'0'));
         assert_eq!(header.name, b"file");
+        assert_eq!((header.uid, header.gid), (Some(0o1750), None));
+        assert_eq!(header.device, Some((1, 3)));
         assert_eq!(parse(&[0; BLOCK]), Ok(None));
 
         let mut block = seal(posix());

@@ -1,5 +1,6 @@
 //! A tar stream as its members: extension headers applied, contents bounded, the end insisted on.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use super::header::{self, BLOCK, Block, Header};
@@ -8,6 +9,8 @@ use super::{ArchiveError, Limits};
 
 /// Bytes of one extended header that are read at most; real ones stay below a few thousand.
 const EXTENSION_LIMIT: u64 = 1 << 20;
+/// Extension headers that a member can have: a pax header, or GNU's for its name and its link.
+const HEADERS_EACH: u64 = 2;
 /// Bytes of zeros after the end that are read at most; tape blocking gives a few thousand.
 const PADDING_LIMIT: u64 = 64 << 20;
 const BUFFER: usize = 256 << 10;
@@ -39,12 +42,36 @@ pub(super) struct Member {
     /// Permission bits, setuid, setgid and sticky included.
     pub(super) mode: u32,
     pub(super) mtime: Time,
+    /// Owner and group by number; `None` is what no system has.
+    pub(super) uid: Option<u32>,
+    pub(super) gid: Option<u32>,
+    /// What a special member is; a named pipe if it is no device.
+    pub(super) device: Option<Device>,
+    pub(super) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+/// A device node: what it is, and its major and minor number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Device {
+    pub(super) block: bool,
+    pub(super) number: (u32, u32),
+}
+
+/// Whether a stream may end without the two blocks of zeros that end an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// It may not: what is cut between two members looks whole otherwise.
+    Marked,
+    /// It may, where a member could begin: whoever reads it knows its digest. Some image builders
+    /// leave the mark out.
+    Anywhere,
 }
 
 /// Reads members one after the other.
 pub(super) struct Members<'a, R> {
     reader: R,
     limits: &'a Limits,
+    end: End,
     buffer: Box<[u8]>,
     /// What of the buffer has been read and not yet given out.
     filled: std::ops::Range<usize>,
@@ -57,13 +84,17 @@ pub(super) struct Members<'a, R> {
     global: Extension,
     entries: u64,
     bytes: u64,
+    /// Extension headers, and bytes in them: they are not to be without end either.
+    headers: u64,
+    header_bytes: u64,
 }
 
 impl<'a, R: Read> Members<'a, R> {
-    pub(super) fn new(reader: R, limits: &'a Limits) -> Self {
+    pub(super) fn new(reader: R, limits: &'a Limits, end: End) -> Self {
         Self {
             reader,
             limits,
+            end,
             buffer: vec![0; BUFFER].into_boxed_slice(),
             filled: 0..0,
             position: 0,
@@ -72,6 +103,8 @@ impl<'a, R: Read> Members<'a, R> {
             global: Extension::default(),
             entries: 0,
             bytes: 0,
+            headers: 0,
+            header_bytes: 0,
         }
     }
 
@@ -95,7 +128,12 @@ impl<'a, R: Read> Members<'a, R> {
             self.skip_rest()?;
             let at = self.position;
             let malformed = |why| ArchiveError::Malformed { at, why };
-            let Some(header) = header::parse(&self.block()?).map_err(malformed)? else {
+            let header = if self.end == End::Anywhere && self.at_end()? {
+                None
+            } else {
+                header::parse(&self.block()?).map_err(malformed)?
+            };
+            let Some(header) = header else {
                 if extension.is_some() || long_name.is_some() || long_link.is_some() {
                     return Err(malformed("an extension header describes no member"));
                 }
@@ -125,6 +163,8 @@ impl<'a, R: Read> Members<'a, R> {
                     extension.path = extension.path.or(long_name);
                     extension.link = extension.link.or(long_link);
                     extension.mtime = extension.mtime.or(self.global.mtime);
+                    extension.uid = extension.uid.or(self.global.uid);
+                    extension.gid = extension.gid.or(self.global.gid);
                     let member = member(header, extension).map_err(malformed)?;
                     self.count(&member)?;
                     return Ok(Some(member));
@@ -135,6 +175,11 @@ impl<'a, R: Read> Members<'a, R> {
 
     /// The next piece of the current member's content, empty at its end.
     pub(super) fn data(&mut self) -> Result<&[u8], ArchiveError> {
+        self.data_within(usize::MAX)
+    }
+
+    /// The same, of at most so many bytes.
+    pub(super) fn data_within(&mut self, limit: usize) -> Result<&[u8], ArchiveError> {
         if self.content == 0 {
             return Ok(&[]);
         }
@@ -142,7 +187,7 @@ impl<'a, R: Read> Members<'a, R> {
             self.fill()?;
         }
         let most = usize::try_from(self.content).unwrap_or(usize::MAX);
-        let length = most.min(self.filled.len());
+        let length = most.min(self.filled.len()).min(limit);
         self.content -= length as u64;
         let start = self.take(length);
         Ok(&self.buffer[start..start + length])
@@ -155,7 +200,7 @@ impl<'a, R: Read> Members<'a, R> {
             return Err(limit("members", self.limits.entries));
         }
         self.bytes = self.bytes.saturating_add(member.size);
-        if self.bytes > self.limits.bytes {
+        if self.bytes.saturating_add(self.header_bytes) > self.limits.bytes {
             return Err(limit("bytes unpacked", self.limits.bytes));
         }
         self.content = member.size;
@@ -165,11 +210,17 @@ impl<'a, R: Read> Members<'a, R> {
 
     /// The content of an extension header.
     fn extension(&mut self, header: &Header) -> Result<Vec<u8>, ArchiveError> {
+        let limit = |what, limit| Err(ArchiveError::Limit { what, limit });
         if header.size > EXTENSION_LIMIT {
-            return Err(ArchiveError::Limit {
-                what: "bytes in an extension header",
-                limit: EXTENSION_LIMIT,
-            });
+            return limit("bytes in an extension header", EXTENSION_LIMIT);
+        }
+        self.headers += 1;
+        if self.headers > self.limits.entries.saturating_mul(HEADERS_EACH) {
+            return limit("extension headers", self.limits.entries);
+        }
+        self.header_bytes += header.size;
+        if self.bytes.saturating_add(self.header_bytes) > self.limits.bytes {
+            return limit("bytes unpacked", self.limits.bytes);
         }
         self.content = header.size;
         self.padding = padding(header.size);
@@ -204,11 +255,22 @@ impl<'a, R: Read> Members<'a, R> {
         Ok(())
     }
 
+    /// Whether the stream has ended here.
+    fn at_end(&mut self) -> Result<bool, ArchiveError> {
+        if self.filled.is_empty() {
+            self.filled = 0..self.read(0)?;
+        }
+        Ok(self.filled.is_empty())
+    }
+
     /// A second block of zeros must follow the first, and nothing but zeros after it: another
     /// reader could take what is there for members.
     fn end(&mut self) -> Result<(), ArchiveError> {
         let at = self.position;
         let malformed = |why| ArchiveError::Malformed { at, why };
+        if self.end == End::Anywhere && self.at_end()? {
+            return Ok(());
+        }
         if header::parse(&self.block()?).map_err(malformed)?.is_some() {
             return Err(malformed("a member follows a block of zeros"));
         }
@@ -301,6 +363,9 @@ fn member(header: Header, extension: Extension) -> Result<Member, &'static str> 
         size,
         mode,
         mtime,
+        uid,
+        gid,
+        device,
     } = header;
     // The field takes 11 octal digits; only a larger size may be absent from it.
     if let Some(pax) = extension.size
@@ -325,6 +390,14 @@ fn member(header: Header, extension: Extension) -> Result<Member, &'static str> 
     if kind != Kind::File && size != 0 {
         return Err("it is no file but has content");
     }
+    let device = match (flag, device) {
+        (b'3' | b'4', Some(number)) => Some(Device {
+            block: flag == b'4',
+            number,
+        }),
+        (b'3' | b'4', None) => return Err("its device number is not a number"),
+        _ => None,
+    };
     Ok(Member {
         name,
         link: extension.link.unwrap_or(link),
@@ -332,5 +405,9 @@ fn member(header: Header, extension: Extension) -> Result<Member, &'static str> 
         size,
         mode,
         mtime: extension.mtime.unwrap_or((mtime, 0)),
+        uid: extension.uid.or(uid),
+        gid: extension.gid.or(gid),
+        device,
+        xattrs: extension.xattrs,
     })
 }

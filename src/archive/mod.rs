@@ -4,7 +4,9 @@
 //! descriptor, and what two readers could read in two ways is refused. Packing ([`pack()`]) gives
 //! the same bytes for the same tree, on any host and with any number of threads.
 
+mod changeset;
 mod codec;
+mod contents;
 mod examine;
 mod extract;
 mod format;
@@ -14,6 +16,7 @@ mod members;
 mod name;
 mod pack;
 mod pax;
+mod pipe;
 mod tree;
 mod walk;
 
@@ -25,7 +28,9 @@ use nix::errno::Errno;
 use crate::sys::fs::FsError;
 use crate::sys::interrupt::Interrupted;
 
+pub use changeset::{Applied, DeviceNode, Dropped, Merge, Owned, Ownership};
 pub use codec::{Codec, decoder, interruptible};
+pub use contents::contents;
 pub use examine::{Entry, Examined, examine};
 pub use extract::{Extract, Extracted, Limits, Trust, extract};
 pub use members::Kind as EntryKind;
@@ -97,10 +102,16 @@ impl ArchiveError {
     /// An error of the stream, which may be the wish to stop (see [`interruptible`]).
     fn read(error: io::Error) -> Self {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
-        match inner {
-            Some(interrupted) => Self::Interrupted(*interrupted),
-            None => Self::Read(error),
+        if let Some(interrupted) = inner {
+            return Self::Interrupted(*interrupted);
         }
+        // One that another thread has met (see `pipe`).
+        error.downcast().unwrap_or_else(Self::Read)
+    }
+
+    /// Whether it is this host's doing, or somebody's wish, and not the archive's.
+    pub fn is_host(&self) -> bool {
+        matches!(self, Self::Fs(_) | Self::Interrupted(_))
     }
 
     /// Whether the disk, or the quota, is full.

@@ -46,6 +46,17 @@ pub(super) fn path(
     Ok(Some(parts[strip..].join(&b'/')))
 }
 
+/// Whether a path of the tree itself, which symlinks may have led to, is within the same bounds.
+pub(super) fn bounded(path: &[u8]) -> Result<(), &'static str> {
+    if path.len() >= PATH_LIMIT {
+        return Err("it leads to a path that is too long");
+    }
+    if path.split(|byte| *byte == b'/').count() > DEPTH_LIMIT {
+        return Err("it leads too deep");
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

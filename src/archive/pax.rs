@@ -1,17 +1,26 @@
 //! The records of a pax extended header (POSIX.1-2017 `pax`, "pax Extended Header").
 
+use std::collections::BTreeMap;
+
 /// A time stamp: seconds since 1970, and nanoseconds after those.
 pub(super) type Time = (i64, u32);
 
-/// What extended headers can say that matters here. Owners, extended attributes and comments are
-/// read past: nothing that is extracted has them.
+/// What extended headers can say that matters here. Names of owners and comments are read past:
+/// nothing that is extracted has them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Extension {
     pub(super) path: Option<Vec<u8>>,
     pub(super) link: Option<Vec<u8>>,
     pub(super) size: Option<u64>,
     pub(super) mtime: Option<Time>,
+    pub(super) uid: Option<u32>,
+    pub(super) gid: Option<u32>,
+    /// Extended attributes, as star and Go's archive/tar write them (`SCHILY.xattr.NAME`). Of one
+    /// that comes twice the last counts.
+    pub(super) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
+
+const XATTR: &[u8] = b"SCHILY.xattr.";
 
 /// Reads the records `LENGTH KEYWORD=VALUE\n`. A keyword that decides where content begins or
 /// goes may come once only: readers disagree on which of two wins.
@@ -30,6 +39,12 @@ pub(super) fn parse(mut data: &[u8]) -> Result<Extension, &'static str> {
             b"mtime" => {
                 let mtime = time(value).ok_or("a pax time is not a number")?;
                 once(&mut found.mtime, mtime)?;
+            }
+            b"uid" => once(&mut found.uid, owner(value)?)?,
+            b"gid" => once(&mut found.gid, owner(value)?)?,
+            _ if keyword.starts_with(XATTR) => {
+                let name = keyword[XATTR.len()..].to_vec();
+                found.xattrs.insert(name, value.to_vec());
             }
             _ if keyword.starts_with(b"GNU.sparse.") || keyword == b"SCHILY.realsize" => {
                 return Err("it is a sparse file");
@@ -52,6 +67,12 @@ fn name(value: &[u8]) -> Result<Vec<u8>, &'static str> {
         return Err("a pax path is empty or holds a NUL");
     }
     Ok(value.to_vec())
+}
+
+fn owner(value: &[u8]) -> Result<u32, &'static str> {
+    decimal(value)
+        .and_then(|id| u32::try_from(id).ok())
+        .ok_or("a pax owner is not a number")
 }
 
 /// Splits off the first record.
@@ -103,17 +124,21 @@ mod tests {
 
     #[test]
     fn records_are_read() {
-        let data = b"14 path=a/b/c\n21 linkpath=../x y=z\n11 size=12\n19 mtime=1700000.5\n22 SCHILY.xattr.a=b\nc\n";
+        let data = b"14 path=a/b/c\n21 linkpath=../x y=z\n11 size=12\n19 mtime=1700000.5\n22 SCHILY.xattr.a=b\nc\n12 uid=1000\n18 gid=3000000000\n";
         let found = parse(data).expect("sound");
         assert_eq!(found.path.as_deref(), Some(&b"a/b/c"[..]));
         assert_eq!(found.link.as_deref(), Some(&b"../x y=z"[..]));
         assert_eq!(found.size, Some(12));
         assert_eq!(found.mtime, Some((1_700_000, 500_000_000)));
+        assert_eq!((found.uid, found.gid), (Some(1000), Some(3_000_000_000)));
+        assert_eq!(found.xattrs[&b"a"[..]], b"b\nc");
     }
 
     #[test]
     fn what_is_malformed_or_ambiguous_is_refused() {
-        let table: [&[u8]; 14] = [
+        let table: [&[u8]; 16] = [
+            b"8 uid=x\n",
+            b"18 gid=4294967296\n",
             b"x",
             b"10 path=ab",
             b"12 path=ab\n",

@@ -305,7 +305,7 @@ const DANGLING: &str = "a symlink that leads nowhere is in its way";
 const CONTENDED: &str = "its place keeps being taken by someone else";
 
 /// The path of the directory above, and the last part.
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
+pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(at) => (&path[..at], &path[at + 1..]),
         None => (b"", path),
@@ -331,7 +331,7 @@ pub(super) fn spec((seconds, nanos): Time) -> TimeSpec {
 
 /// The process's umask. umask(2) can only tell it by setting it, which other threads would see;
 /// proc(5) just tells it. Where it cannot be read, everything is taken to be masked.
-fn umask() -> Mode {
+pub(super) fn umask() -> Mode {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     let bits = line.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok());

@@ -4,7 +4,7 @@ use super::make::{Made, Manner, Workshop, build_ids, platform, recipes};
 use super::publisher::{Form, Publisher, Standing, check_network};
 use super::session::{Opened, Session, host_arch, jobs, look, manifest, terminal};
 use super::target::Outlets;
-use super::{Done, Failure, dry_run, reproduce, source};
+use super::{Done, Failure, dry_run, registries, reproduce, source};
 use crate::archive::Codec;
 use crate::cli::{Deploy, Global};
 use crate::formula::Recipe;
@@ -67,6 +67,7 @@ pub(super) fn run(global: &Global, args: &Deploy) -> Result<Done, Failure> {
     if args.dry_run {
         return dry_run(global, args, &manifest, &order, &outlets);
     }
+    registries::ahead(global, [&manifest], &building.sources.stacks)?;
     let session = match outlets.session(global)? {
         Opened::Session(session) => session,
         Opened::Elsewhere(status) => return Ok(Done::Elsewhere(status)),

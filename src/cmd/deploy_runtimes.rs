@@ -1,6 +1,6 @@
 //! `pybuild deploy-runtimes`: a matrix of runtimes and stacks, whatever of it is missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::deploy::there;
@@ -8,7 +8,7 @@ use super::make::{Made, Manner, Workshop, build_ids, platform};
 use super::publisher::{Form, Publisher, check_network};
 use super::session::{Opened, jobs, terminal};
 use super::target::Outlets;
-use super::{Done, Failure};
+use super::{Done, Failure, registries};
 use crate::archive::Codec;
 use crate::cli::{DeployRuntimes, Global};
 use crate::farm::{
@@ -53,6 +53,11 @@ pub(super) fn run(global: &Global, args: &DeployRuntimes) -> Result<Done, Failur
             None,
         );
     }
+    let stacks: BTreeSet<_> = matrix.jobs.iter().map(|job| &job.stack).collect();
+    let needed = stacks
+        .into_iter()
+        .filter_map(|name| manifests.get(name).ok());
+    registries::ahead(global, needed, &args.building.sources.stacks)?;
     let session = match outlets.session(global)? {
         Opened::Session(session) => session,
         Opened::Elsewhere(status) => return Ok(Done::Elsewhere(status)),

@@ -1,5 +1,6 @@
 //! What the edge of the program knows about each room's errors: the exit code, and what to do.
 
+mod image;
 mod matrix;
 mod publish;
 
@@ -235,7 +236,12 @@ impl From<RootfsError> for Failure {
             RootfsError::Fs(error) => error.into(),
             RootfsError::Store(error) => error.into(),
             RootfsError::Debian { stack, source } => debian(&stack.to_string(), *source),
+            RootfsError::Base { stack, source } => image::base(&stack, *source),
             error @ RootfsError::Architecture { .. } => Self::new(ExitKind::Usage, error),
+            error @ RootfsError::Nowhere { .. } => Self::new(ExitKind::Usage, error).hint(
+                "put one of them where its manifest says, or give a manifest of your own with \
+                 --manifests DIR",
+            ),
         }
     }
 }

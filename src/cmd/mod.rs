@@ -18,6 +18,7 @@ mod prepare;
 mod promote;
 mod publisher;
 mod rebuild;
+mod registries;
 mod reproduce;
 mod run;
 mod sandbox;

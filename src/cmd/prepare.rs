@@ -1,7 +1,7 @@
 //! `pybuild prepare`: a stack's images, and nothing else.
 
 use super::session::{Opened, Session, host_arch, look, manifest};
-use super::{Done, Failure};
+use super::{Done, Failure, registries};
 use crate::cli::{Global, Prepare};
 use crate::model::Elapsed;
 use crate::rootfs::{self, Manifest};
@@ -17,6 +17,7 @@ pub(super) fn run(global: &Global, args: &Prepare) -> Result<Done, Failure> {
     if args.dry_run {
         return dry_run(global, &manifests);
     }
+    registries::ahead(global, &manifests, &args.sources)?;
     let session = match Session::open(global, None)? {
         Opened::Session(session) => session,
         Opened::Elsewhere(status) => return Ok(Done::Elsewhere(status)),

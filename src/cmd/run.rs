@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::session::{Opened, Session, bootstrap, host_arch, look, manifest, terminal};
 use super::steward::Outlet;
-use super::{Done, Failure};
+use super::{Done, Failure, registries};
 use crate::cli::{Global, ImageKind, Run};
 use crate::model::GuestPath;
 use crate::rootfs::{self, Manifest};
@@ -32,6 +32,7 @@ pub(super) fn run(global: &Global, args: &Run, launcher: &Launcher) -> Result<Do
         ui::print(&Section::render(&sections, terminal(global).palette()))?;
         return Ok(Done::Here);
     }
+    registries::ahead(global, [&manifest], &args.sources)?;
     let session = match Session::open_with(global, Outlet::Nothing, launcher)? {
         Opened::Session(session) => session,
         Opened::Elsewhere(status) => return Ok(Done::Elsewhere(status)),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::make::{Made, Manner, Workshop, codec, recipes};
 use super::session::{Opened, Session, host_arch, jobs, manifest, terminal};
-use super::{Done, Failure, dry_run, reproduce, source};
+use super::{Done, Failure, dry_run, registries, reproduce, source};
 use crate::archive::Codec;
 use crate::artifact::package::Artifact;
 use crate::cli::{Global, Sandbox};
@@ -24,6 +24,7 @@ pub(super) fn run(global: &Global, args: &Sandbox) -> Result<Done, Failure> {
         ui::print(&Section::render(&sections, terminal(global).palette()))?;
         return Ok(Done::Here);
     }
+    registries::ahead(global, [&manifest], &building.sources.stacks)?;
     let session = match Session::open(global, Some(&args.output))? {
         Opened::Session(session) => session,
         Opened::Elsewhere(status) => return Ok(Done::Elsewhere(status)),

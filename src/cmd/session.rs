@@ -5,11 +5,12 @@ use std::process::ExitStatus;
 use std::time::Instant;
 
 use super::delivery::Delivery;
+use super::registries;
 use super::steward::{self, Outlet, Role};
 use crate::cli::{Color, Global, StackSources};
 use crate::model::{Arch, Observer, StackName};
 use crate::net::{self, Client};
-use crate::rootfs::{self, Catalog, Manifest, Rootfs};
+use crate::rootfs::{self, Catalog, Manifest, Rootfs, oci};
 use crate::sandbox::{Host, Launcher};
 use crate::store::{self, Store};
 use crate::sys::interrupt::Interrupt;
@@ -108,12 +109,20 @@ impl Session {
         sources: &StackSources,
     ) -> Result<Rootfs, Failure> {
         let arch = host_arch()?;
+        if manifest.end_of_life() < jiff::Zoned::now().date() {
+            self.observer().warn(format!(
+                "the stack {} has reached its end of life on {}: nobody mends it any more",
+                manifest.name(),
+                manifest.end_of_life()
+            ));
+        }
         let tools = rootfs::Tools {
             store: &self.store,
             client: &self.client,
             host: &self.host,
             observer: self.observer(),
             interrupt: &self.interrupt,
+            access: &|| oci::Access::resolve(&registries::inputs()?),
             mirror: sources.debian_mirror.clone(),
             jobs: jobs(None),
         };
@@ -128,7 +137,7 @@ pub(super) fn look(global: &Global) -> Result<Store, Failure> {
 
 /// What a plan says of a stack that is not on this host yet.
 pub(super) fn bootstrap(stack: &StackName, more: &str) -> Section {
-    let steps = "fetch, verify, unpack and configure the packages of its manifest";
+    let steps = "fetch, verify and unpack what its manifest names, and install its packages";
     Section::new(format!("bootstrap {stack}"), [format!("{steps}; {more}")])
 }
 

@@ -4,7 +4,9 @@
 //! attempt will do, and nothing wrong is ever kept.
 
 mod answer;
+mod authority;
 mod error;
+mod exchange;
 mod http;
 mod partial;
 mod redact;
@@ -27,7 +29,9 @@ use crate::model::{Quiet, Sha256};
 use crate::store::Store;
 use crate::sys::interrupt::Interrupt;
 
+pub use authority::{Anonymous, Authority};
 pub use error::{Attempt, Attempts, NetError};
+pub use exchange::{Ask, Reply};
 pub(crate) use http::Http;
 pub(crate) use redact::redact;
 pub(crate) use retry::{backoff, retry_after, tries};
@@ -95,6 +99,8 @@ pub struct Download {
 pub struct Client {
     settings: Settings,
     http: OnceLock<Http>,
+    /// The same without redirects.
+    direct: OnceLock<Http>,
     making: Mutex<()>,
 }
 
@@ -104,6 +110,7 @@ impl Client {
         Self {
             settings,
             http: OnceLock::new(),
+            direct: OnceLock::new(),
             making: Mutex::new(()),
         }
     }
@@ -120,7 +127,7 @@ impl Client {
     ) -> Result<PathBuf, NetError> {
         let stop = &AtomicBool::new(false);
         let halt = Halt { interrupt, stop };
-        self.fetch_until(download, store, halt, progress)
+        self.fetch_until(download, &Anonymous, store, halt, progress)
     }
 
     /// Puts downloads into the store, several at a time, begun in the order given. `each` is
@@ -129,6 +136,19 @@ impl Client {
     pub fn fetch_all(
         &self,
         downloads: &[Download],
+        store: &Store,
+        interrupt: &Interrupt,
+        progress: &(dyn Fn(u64) + Sync),
+        each: &(dyn Fn(usize, &Path) + Sync),
+    ) -> Result<(), NetError> {
+        self.fetch_all_as(downloads, &Anonymous, store, interrupt, progress, each)
+    }
+
+    /// The same from servers that want to know who asks.
+    pub fn fetch_all_as(
+        &self,
+        downloads: &[Download],
+        authority: &dyn Authority,
         store: &Store,
         interrupt: &Interrupt,
         progress: &(dyn Fn(u64) + Sync),
@@ -147,7 +167,7 @@ impl Client {
                 let Some(download) = downloads.get(n) else {
                     return;
                 };
-                match self.fetch_until(download, store, halt, progress) {
+                match self.fetch_until(download, authority, store, halt, progress) {
                     Ok(blob) => each(n, &blob),
                     Err(error) => {
                         let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
@@ -176,7 +196,8 @@ impl Client {
             limit,
         };
         let urls = [url.to_owned()];
-        match self.attempts(&urls, halt, &mut memory, |_| Ok(()), |_| 0)? {
+        let done = |_: &mut Memory| Ok(());
+        match self.attempts(&urls, &Anonymous, halt, &mut memory, done, |_| 0)? {
             None => Ok(memory.bytes),
             Some(attempts) => Err(NetError::Failed {
                 what: redact(url),
@@ -188,6 +209,7 @@ impl Client {
     fn fetch_until(
         &self,
         download: &Download,
+        authority: &dyn Authority,
         store: &Store,
         halt: Halt<'_>,
         progress: &(dyn Fn(u64) + Sync),
@@ -211,7 +233,7 @@ impl Client {
             match partial.finish() {
                 Ok(blob) => return Ok(blob),
                 Err(Failure::Fatal(error)) => return Err(error),
-                Err(Failure::Trouble(_)) => {} // it is gone now, and fetched anew
+                Err(_) => {} // it is gone now, and fetched anew
             }
         }
         let mut blob = store.blob_path(&download.digest);
@@ -220,7 +242,8 @@ impl Client {
             Ok(())
         };
         let furthest = |partial: &Partial<'_>| partial.furthest();
-        let attempts = self.attempts(&download.urls, halt, &mut partial, finish, furthest)?;
+        let urls = &download.urls;
+        let attempts = self.attempts(urls, authority, halt, &mut partial, finish, furthest)?;
         let Some(attempts) = attempts else {
             return Ok(blob);
         };
@@ -243,6 +266,7 @@ impl Client {
     fn attempts<S: Sink>(
         &self,
         urls: &[String],
+        authority: &dyn Authority,
         halt: Halt<'_>,
         sink: &mut S,
         mut finish: impl FnMut(&mut S) -> Result<(), Failure>,
@@ -255,12 +279,16 @@ impl Client {
             halt.sleep(wait)?;
             let before = furthest(sink);
             let result = self
-                .attempt(&urls[url], sink, halt)
+                .attempt(&urls[url], authority, sink, halt)
                 .and_then(|()| finish(sink));
             let trouble = match result {
                 Ok(()) => return Ok(None),
                 Err(Failure::Trouble(trouble)) => trouble,
                 Err(Failure::Fatal(error)) => return Err(error),
+                Err(Failure::Challenged(_)) => Trouble::Status {
+                    code: 401,
+                    retry_after: None,
+                },
             };
             let progressed = furthest(sink) > before;
             schedule.failed(url, &trouble, progressed, began.elapsed(), jitter());
@@ -280,26 +308,43 @@ impl Client {
         Ok(Some(Attempts(attempts.collect())))
     }
 
-    fn attempt(&self, url: &str, sink: &mut dyn Sink, halt: Halt<'_>) -> Result<(), Failure> {
+    fn attempt(
+        &self,
+        url: &str,
+        authority: &dyn Authority,
+        sink: &mut dyn Sink,
+        halt: Halt<'_>,
+    ) -> Result<(), Failure> {
         let parsed = Url::parse(url).map_err(|error| Trouble::Url(error.to_string()))?;
         match parsed.scheme() {
             "file" => transfer::file(&parsed, sink, halt),
             "http" | "https" => {
                 let http = self.http()?;
-                let transfer = transfer::http(&http.client, &parsed, sink, halt, &self.settings);
-                http.run(transfer)
+                transfer::authorized(url, authority, halt, |sent| {
+                    let sent = transfer::authorization(sent)?;
+                    let (client, settings) = (&http.client, &self.settings);
+                    http.run(transfer::http(client, &parsed, sent, sink, halt, settings))
+                })
             }
             other => Err(Trouble::Url(format!("its scheme is {other}")).into()),
         }
     }
 
     fn http(&self) -> Result<&Http, NetError> {
+        self.made(&self.http, &self.settings)
+    }
+
+    fn made<'h>(
+        &self,
+        place: &'h OnceLock<Http>,
+        settings: &Settings,
+    ) -> Result<&'h Http, NetError> {
         let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(http) = self.http.get() {
+        if let Some(http) = place.get() {
             return Ok(http);
         }
-        let http = Http::new(&self.settings)?;
-        Ok(self.http.get_or_init(|| http))
+        let http = Http::new(settings)?;
+        Ok(place.get_or_init(|| http))
     }
 }
 

@@ -28,6 +28,11 @@ pub(super) struct Partial<'a> {
     origin: Option<(Sha256, String)>,
     /// Whether some of the bytes came in an earlier transfer.
     resumed: bool,
+    /// The URL that gave the first of them, if this process has seen it.
+    giver: Option<Sha256>,
+    /// Whether bytes of several transfers have been found not to fit together: from then on each
+    /// URL goes on from its own alone, so that one that lies cannot spoil what others give.
+    distrust: bool,
     /// The furthest that any transfer got, as told to `progress`.
     furthest: u64,
 }
@@ -51,6 +56,8 @@ impl<'a> Partial<'a> {
             length: 0,
             origin: None,
             resumed: false,
+            giver: None,
+            distrust: false,
             furthest: 0,
         };
         this.take_up(halt)?;
@@ -69,7 +76,8 @@ impl<'a> Partial<'a> {
                 Some((url.parse().ok()?, validator.to_owned()))
             });
         let too_long = self.download.size.is_some_and(|size| found.len() > size);
-        if too_long || !found.is_file() || !(whole || self.origin.is_some()) {
+        let named = self.download.urls.iter().any(|url| self.is_named(url));
+        if too_long || !found.is_file() || !(whole || named || self.origin.is_some()) {
             return self.discard();
         }
         let mut file = OpenOptions::new()
@@ -95,6 +103,12 @@ impl<'a> Partial<'a> {
         Ok(())
     }
 
+    /// Whether the URL names the content itself, as those of registries' blobs do: whatever came
+    /// from anywhere can be gone on from there, since the digest has the last word.
+    fn is_named(&self, url: &str) -> bool {
+        url.contains(&self.download.digest.to_string())
+    }
+
     /// How far the furthest transfer got.
     pub(super) fn furthest(&self) -> u64 {
         self.furthest
@@ -116,6 +130,7 @@ impl<'a> Partial<'a> {
         let found = std::mem::take(&mut self.hasher).finish();
         if found != self.download.digest {
             let resumed = self.resumed;
+            self.distrust |= resumed;
             self.discard()?;
             let trouble = if resumed {
                 Trouble::Unfit
@@ -177,12 +192,16 @@ impl Sink for Partial<'_> {
     }
 
     fn resume(&self, url: &str) -> Option<Resume> {
+        let had = self.length;
+        let own = || self.giver == Some(Sha256::of(url.as_bytes()));
+        if had > 0 && self.is_named(url) && (!self.distrust || own()) {
+            let validator = None;
+            return Some(Resume { had, validator });
+        }
         let (origin, validator) = self.origin.as_ref()?;
-        let usable = self.length > 0 && *origin == Sha256::of(url.as_bytes());
-        usable.then(|| Resume {
-            had: self.length,
-            validator: validator.clone(),
-        })
+        let usable = had > 0 && *origin == Sha256::of(url.as_bytes());
+        let validator = Some(validator.clone());
+        usable.then_some(Resume { had, validator })
     }
 
     fn restart(
@@ -202,6 +221,7 @@ impl Sink for Partial<'_> {
             .map_err(FsError::new("create", &self.path))
             .map_err(|error| self.local(error))?;
         self.file = Some(file);
+        self.giver = Some(Sha256::of(url.as_bytes()));
         let large = length.or(self.download.size);
         if let Some(validator) = validator
             && large.is_none_or(|size| size >= WORTH_RESUMING)

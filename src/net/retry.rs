@@ -28,6 +28,7 @@ pub(crate) fn tries(trouble: &Trouble, settings: &Settings) -> u32 {
         | Trouble::Size { .. }
         | Trouble::TooLong(_)
         | Trouble::Digest(_)
+        | Trouble::Unauthorized(_)
         | Trouble::File(_) => 1,
     }
 }

@@ -7,11 +7,15 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use reqwest::header::{ACCEPT_ENCODING, IF_RANGE, RANGE};
-use reqwest::{Response, Url};
+use reqwest::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, IF_RANGE, RANGE, WWW_AUTHENTICATE,
+};
+use reqwest::{Response, StatusCode, Url};
 
 use super::answer::{Answer, judge};
+use super::authority::Authority;
 use super::{NetError, Settings, Trouble};
+use crate::model::Secret;
 use crate::sys::fs::FsError;
 use crate::sys::interrupt::Interrupt;
 
@@ -25,6 +29,8 @@ pub(super) enum Failure {
     Trouble(Trouble),
     /// Nothing will.
     Fatal(NetError),
+    /// It wants to be told who asks.
+    Challenged(Vec<String>),
 }
 
 impl From<NetError> for Failure {
@@ -79,8 +85,8 @@ impl Halt<'_> {
 pub(super) struct Resume {
     /// Bytes that are there.
     pub(super) had: u64,
-    /// What names the version that they are of.
-    pub(super) validator: String,
+    /// What names the version that they are of; not needed where the URL itself does.
+    pub(super) validator: Option<String>,
 }
 
 /// Takes what comes.
@@ -106,6 +112,7 @@ pub(super) trait Sink {
 pub(super) async fn http(
     client: &reqwest::Client,
     url: &Url,
+    authorization: Option<HeaderValue>,
     sink: &mut (dyn Sink + '_),
     halt: Halt<'_>,
     settings: &Settings,
@@ -114,15 +121,23 @@ pub(super) async fn http(
     let mut resume = sink.resume(url.as_str());
     loop {
         let mut request = client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
+        if let Some(value) = &authorization {
+            request = request.header(AUTHORIZATION, value);
+        }
         if let Some(Resume { had, validator }) = &resume {
-            request = request
-                .header(RANGE, format!("bytes={had}-"))
-                .header(IF_RANGE, validator);
+            request = request.header(RANGE, format!("bytes={had}-"));
+            if let Some(validator) = validator {
+                request = request.header(IF_RANGE, validator);
+            }
         }
         // The connect time-out is the library's business; this is for an answer that never comes.
         let patience = settings.connect_timeout + settings.idle_timeout;
         let response = wait(request.send(), patience, settings, halt).await?;
         let response = response.map_err(trouble)?;
+        let (status, headers) = (response.status().as_u16(), response.headers());
+        if let Some(challenges) = challenges(url, status, response.url(), headers) {
+            return Err(Failure::Challenged(challenges));
+        }
         let had = resume.as_ref().map(|resume| resume.had);
         match judge(response.status(), response.headers(), had, sink.expected()) {
             Answer::Whole { length, validator } => {
@@ -137,6 +152,69 @@ pub(super) async fn http(
             Answer::Trouble(trouble) => return Err(trouble.into()),
         }
         return body(response, sink, halt, settings).await;
+    }
+}
+
+/// What `asked` wants to be told, if it refused for want of that. Where it redirects to has no say:
+/// the answer would be sent where that wishes.
+pub(super) fn challenges(
+    asked: &Url,
+    status: u16,
+    answered: &Url,
+    headers: &HeaderMap,
+) -> Option<Vec<String>> {
+    let refused = status == StatusCode::UNAUTHORIZED.as_u16();
+    if !refused || answered.origin() != asked.origin() {
+        return None;
+    }
+    let values = headers.get_all(WWW_AUTHENTICATE).iter();
+    let texts = values.filter_map(|value| value.to_str().ok());
+    Some(texts.map(str::to_owned).collect())
+}
+
+/// The header that authorises, which no formatting shows.
+pub(super) fn authorization(secret: Option<&Secret>) -> Result<Option<HeaderValue>, Trouble> {
+    let Some(secret) = secret else {
+        return Ok(None);
+    };
+    let mut value = HeaderValue::from_str(secret.reveal())
+        .map_err(|_| Trouble::Unauthorized("what would authorise it cannot be sent".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+/// Does something with what authorises it, and once more with what that is after a challenge.
+pub(super) fn authorized<T>(
+    url: &str,
+    authority: &dyn Authority,
+    halt: Halt<'_>,
+    mut once: impl FnMut(Option<&Secret>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let mut renewed = false;
+    loop {
+        let sent = authority.authorization(url);
+        let challenges = match once(sent.as_ref()) {
+            Err(Failure::Challenged(challenges)) => challenges,
+            other => return other,
+        };
+        let again = !renewed
+            && authority
+                .challenged(url, sent.as_ref(), &challenges, halt.interrupt)
+                .map_err(of_authority)?;
+        if !again {
+            return Err(Failure::Challenged(challenges));
+        }
+        renewed = true;
+    }
+}
+
+/// That nobody authorises it is a trouble of that URL alone.
+fn of_authority(error: NetError) -> Failure {
+    match error {
+        NetError::Failed { .. } | NetError::Client(_) => {
+            Failure::Trouble(Trouble::Unauthorized(error.to_string()))
+        }
+        other => Failure::Fatal(other),
     }
 }
 
@@ -162,7 +240,7 @@ async fn body(
 
 /// Waits for `future`, but not for ever, and not past the wish to stop. Dropping the future
 /// closes its connection.
-async fn wait<F: Future>(
+pub(super) async fn wait<F: Future>(
     future: F,
     patience: Duration,
     settings: &Settings,
@@ -182,7 +260,7 @@ async fn wait<F: Future>(
 }
 
 /// Watches that enough comes: a peer that sends a byte now and then is as good as dead.
-struct Pace {
+pub(super) struct Pace {
     window: Duration,
     least: u64,
     began: Duration,
@@ -190,7 +268,7 @@ struct Pace {
 }
 
 impl Pace {
-    fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &Settings) -> Self {
         Self {
             window: settings.idle_timeout,
             least: settings.low_speed,
@@ -200,7 +278,7 @@ impl Pace {
     }
 
     /// Takes note of bytes that came, so long after the beginning.
-    fn came(&mut self, bytes: u64, now: Duration) -> Result<(), Trouble> {
+    pub(super) fn came(&mut self, bytes: u64, now: Duration) -> Result<(), Trouble> {
         self.came += bytes;
         if now.saturating_sub(self.began) < self.window {
             return Ok(());

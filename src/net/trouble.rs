@@ -77,6 +77,9 @@ pub enum Trouble {
     /// What an earlier download left and what came now do not fit together.
     #[error("what an earlier download left does not fit to it")]
     Unfit,
+    /// It wants to be told who asks, and that could not be found out.
+    #[error("wants an authorisation: {0}")]
+    Unauthorized(String),
     /// A `file` URL's file cannot be read.
     #[error("cannot be read: {0}")]
     File(String),

@@ -38,6 +38,20 @@ pub(super) fn is_there(store: &Store, key: &Sha256) -> bool {
     store.layer_path(key).join("layer.json").is_file()
 }
 
+/// What was installed in a layer, if the store has it.
+pub(super) fn packages(store: &Store, key: &Sha256) -> Result<Option<Vec<Package>>, FsError> {
+    let path = store.layer_path(key).join("layer.json");
+    match sysfs::read(&path) {
+        Ok(bytes) => {
+            let description: Description =
+                serde_json::from_slice(&bytes).map_err(FsError::new("read", &path))?;
+            Ok(Some(description.packages))
+        }
+        Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Puts layers in their places, the first first, so that none is there without those below it.
 /// Synced before: one sync of the file system, since one of each file would take longer by far.
 pub(super) fn keep(store: &Store, layers: &[Finished]) -> Result<(), FsError> {

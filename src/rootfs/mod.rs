@@ -1,25 +1,39 @@
 //! Stack images: from a manifest to read-only layer directories in the store.
 
+pub mod apt;
+pub mod base;
 mod catalog;
 pub mod debian;
+pub mod image;
+mod installed;
 mod layer;
 pub mod manifest;
+pub mod oci;
+mod origin;
+mod owner;
+mod printed;
+mod record;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use self::record::{ImageRecord, Record};
 use crate::model::{Arch, Observer, Sha256, StackName};
 use crate::net::Client;
 use crate::sandbox::Host;
 use crate::store::{Store, StoreError};
-use crate::sys::fs::{self as sysfs, FsError};
+use crate::sys::fs::FsError;
 use crate::sys::interrupt::Interrupt;
 
 pub use catalog::{Catalog, CatalogError};
 pub use debian::DebianError;
-pub use manifest::{Manifest, ManifestError, Origin};
+pub use manifest::{Manifest, ManifestError};
+pub use origin::{Base, Debian, Made, Origin, Packages, Site, choose};
+pub use record::Source;
+
+/// Where this host's apt is configured.
+const APT: &str = "/etc/apt";
 
 /// What the preparing of a stack works with.
 pub struct Tools<'a> {
@@ -33,6 +47,8 @@ pub struct Tools<'a> {
     pub observer: &'a dyn Observer,
     /// Says when to stop.
     pub interrupt: &'a Interrupt,
+    /// Says how registries are spoken to; asked when one has to be.
+    pub access: &'a (dyn Fn() -> Result<oci::Access, oci::AccessError> + Sync),
     /// The Debian mirror (`PYBUILD_DEBIAN_MIRROR`); without it that of the host's apt.
     pub mirror: Option<String>,
     /// How many packages to unpack at once.
@@ -46,6 +62,8 @@ pub struct Rootfs {
     pub stack: StackName,
     /// For which machines.
     pub arch: Arch,
+    /// Which of the manifest's origins it was made from, in a few words.
+    pub origin: Option<String>,
     /// With compilers and headers.
     pub build: Image,
     /// With what the built software needs at run time.
@@ -57,11 +75,15 @@ pub struct Rootfs {
 pub struct Image {
     /// Directories of this host, the lowest first.
     pub layers: Vec<PathBuf>,
-    /// Of what it was made of: the manifest, every package's name, version and digest, the
-    /// revision of the bootstrap. The same on every host.
+    /// Of what it was made of: of a bootstrapped one the manifest, every package's name, version
+    /// and digest, the revision of the bootstrap; of another the content of its layers, the name
+    /// and version of every package, the revision of how they were installed. The same on every
+    /// host.
     pub digest: Sha256,
     /// What is installed, sorted by name.
     pub packages: Vec<Package>,
+    /// What others made that it was made from.
+    pub source: Option<Source>,
 }
 
 /// An installed package.
@@ -94,6 +116,22 @@ pub enum RootfsError {
         /// Why.
         source: Box<DebianError>,
     },
+    /// None of its origins is any use on this host.
+    #[error("nothing that the stack {stack} can be made from is on this host: {}", tried.join("; "))]
+    Nowhere {
+        /// The stack.
+        stack: StackName,
+        /// Its origins, in a few words.
+        tried: Vec<String>,
+    },
+    /// Making it from what others made failed.
+    #[error("the stack {stack} cannot be made: {source}")]
+    Base {
+        /// The stack.
+        stack: StackName,
+        /// Why.
+        source: Box<base::BaseError>,
+    },
     /// A file operation failed.
     #[error(transparent)]
     Fs(#[from] FsError),
@@ -102,159 +140,122 @@ pub enum RootfsError {
     Store(#[from] StoreError),
 }
 
-/// What `rootfs/<key>.json` says.
-#[derive(Serialize, Deserialize)]
-struct Record {
-    schema: u32,
-    stack: StackName,
-    arch: Arch,
-    build: ImageRecord,
-    run: ImageRecord,
-}
-
-#[derive(Serialize, Deserialize)]
-struct ImageRecord {
-    layers: Vec<Sha256>,
-    digest: Sha256,
-    packages: Vec<Package>,
-}
-
-const RECORD_SCHEMA: u32 = 1;
-
-/// What [`prepared_layers`] reads of a [`Record`].
-#[derive(Deserialize)]
-struct LayersRecord {
-    schema: u32,
-    build: ImageLayers,
-    run: ImageLayers,
-}
-
-#[derive(Deserialize)]
-struct ImageLayers {
-    layers: Vec<Sha256>,
-}
-
 /// The layers of the build and of the run image, if this host has the stack already.
 pub fn prepared_layers(
     manifest: &Manifest,
     arch: Arch,
     store: &Store,
 ) -> Result<Option<[Vec<PathBuf>; 2]>, RootfsError> {
-    let Some(record) = record::<LayersRecord>(manifest, arch, store)? else {
-        return Ok(None);
-    };
-    if record.schema != RECORD_SCHEMA {
-        return Ok(None);
+    for key in keys(manifest, arch) {
+        if let Some(layers) = record::layers(&key, store)? {
+            return Ok(Some(layers));
+        }
     }
-    let (build, run) = (
-        layers(&record.build.layers, store),
-        layers(&record.run.layers, store),
-    );
-    Ok(build.zip(run).map(|(build, run)| [build, run]))
+    Ok(None)
 }
 
-/// The stack, if this host has it already: looks at a few files, asks nobody.
+/// The stack, if this host has it already: looks at a few files, asks nobody. What it was made from
+/// counts, not what it would be made from today.
 pub fn prepared(
     manifest: &Manifest,
     arch: Arch,
     store: &Store,
 ) -> Result<Option<Rootfs>, RootfsError> {
-    let Some(record) = record::<Record>(manifest, arch, store)? else {
-        return Ok(None);
+    for key in keys(manifest, arch) {
+        if let Some(rootfs) = record::rootfs(&key, store)? {
+            return Ok(Some(rootfs));
+        }
+    }
+    Ok(None)
+}
+
+/// What the store files a stack under, by each of its origins.
+fn keys(manifest: &Manifest, arch: Arch) -> impl Iterator<Item = Sha256> {
+    let origins = manifest.origins().iter();
+    origins.map(move |origin| key(origin, manifest.name(), arch))
+}
+
+fn key(origin: &Origin, stack: &StackName, arch: Arch) -> Sha256 {
+    let digest = origin.digest(stack);
+    match origin {
+        Origin::Debian(_) => debian::key(&digest, arch),
+        Origin::Made(_) => base::key(&digest, arch),
+    }
+}
+
+/// The origin that a stack is made from on this host. `mirror` is the Debian mirror that was asked
+/// for, if one was.
+pub fn origin<'m>(manifest: &'m Manifest, mirror: Option<&str>) -> Result<&'m Origin, RootfsError> {
+    let site = Site {
+        debian_mirror: mirror.is_some() || debian::mirror::of_host(Path::new(APT)).is_some(),
+        is_there: &|path| path.exists(),
     };
-    if record.schema != RECORD_SCHEMA {
-        return Ok(None);
-    }
-    let (build, run) = (image(record.build, store), image(record.run, store));
-    Ok(build.zip(run).map(|(build, run)| Rootfs {
-        stack: record.stack,
-        arch: record.arch,
-        build,
-        run,
-    }))
-}
-
-/// What the store says of a stack.
-fn record<R: DeserializeOwned>(
-    manifest: &Manifest,
-    arch: Arch,
-    store: &Store,
-) -> Result<Option<R>, RootfsError> {
-    let path = store.rootfs_path(&key(manifest, arch));
-    match sysfs::read(&path) {
-        // What cannot be understood, another pybuild wrote, or no pybuild: it is written anew.
-        Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
-        Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn image(record: ImageRecord, store: &Store) -> Option<Image> {
-    Some(Image {
-        layers: layers(&record.layers, store)?,
-        digest: record.digest,
-        packages: record.packages,
+    choose(manifest.origins(), &site).ok_or_else(|| {
+        let stack = manifest.name().clone();
+        match manifest.origins() {
+            [Origin::Debian(_)] => RootfsError::Debian {
+                stack,
+                source: Box::new(DebianError::NoMirror),
+            },
+            origins => RootfsError::Nowhere {
+                stack,
+                tried: origins.iter().map(ToString::to_string).collect(),
+            },
+        }
     })
-}
-
-/// Where the layers are, if all are there.
-fn layers(keys: &[Sha256], store: &Store) -> Option<Vec<PathBuf>> {
-    keys.iter()
-        .map(|key| layer::is_there(store, key).then(|| layer::tree(&store.layer_path(key))))
-        .collect()
 }
 
 /// The stack, made on this host if it is not there yet.
 pub fn prepare(manifest: &Manifest, arch: Arch, tools: &Tools<'_>) -> Result<Rootfs, RootfsError> {
+    let stack = manifest.name();
     if !manifest.architectures().contains(&arch) {
-        return Err(RootfsError::Architecture {
-            stack: manifest.name().clone(),
-            arch,
-        });
+        let stack = stack.clone();
+        return Err(RootfsError::Architecture { stack, arch });
     }
     if let Some(rootfs) = prepared(manifest, arch, tools.store)? {
         return Ok(rootfs);
     }
-    let key = key(manifest, arch);
+    let origin = origin(manifest, tools.mirror.as_deref())?;
+    let key = key(origin, stack, arch);
     let _lock = tools
         .store
         .lock(&format!("rootfs-{key}"), tools.observer, tools.interrupt)?;
     // Whoever held the lock may have made it.
-    if let Some(rootfs) = prepared(manifest, arch, tools.store)? {
+    if let Some(rootfs) = record::rootfs(&key, tools.store)? {
         return Ok(rootfs);
     }
-    let Origin::Debian(debian) = manifest.origin();
-    let made = debian::prepare(manifest, debian, arch, tools);
-    let [run, build] = made.map_err(|source| RootfsError::Debian {
-        stack: manifest.name().clone(),
-        source: Box::new(source),
-    })?;
-    let [run, build] = [run, build].map(|made| ImageRecord {
-        layers: made.layers,
-        digest: made.digest,
-        packages: made.packages,
-    });
-    let record = Record {
-        schema: RECORD_SCHEMA,
-        stack: manifest.name().clone(),
-        arch,
-        build,
-        run,
-    };
-    let path = tools.store.rootfs_path(&key);
-    let json = serde_json::to_vec_pretty(&record).map_err(FsError::new("write", &path))?;
-    sysfs::write_atomically(&path, &json)?;
+    let [run, build] = make(origin, stack, arch, tools)?;
+    let record = Record::new(stack.clone(), arch, origin.to_string(), build, run);
+    record::write(&key, &record, tools.store)?;
     let vanished = || FsError {
         call: "open",
-        path: path.clone(),
+        path: tools.store.rootfs_path(&key),
         source: std::io::ErrorKind::NotFound.into(),
     };
-    Ok(prepared(manifest, arch, tools.store)?.ok_or_else(vanished)?)
+    Ok(record::rootfs(&key, tools.store)?.ok_or_else(vanished)?)
 }
 
-/// What the store files a stack under.
-fn key(manifest: &Manifest, arch: Arch) -> Sha256 {
-    match manifest.origin() {
-        Origin::Debian(_) => debian::key(manifest, arch),
+/// The run image and the build image.
+fn make(
+    origin: &Origin,
+    stack: &StackName,
+    arch: Arch,
+    tools: &Tools<'_>,
+) -> Result<[ImageRecord; 2], RootfsError> {
+    match origin {
+        Origin::Debian(debian) => {
+            let made = debian::prepare(debian, &origin.digest(stack), arch, tools);
+            made.map_err(|source| RootfsError::Debian {
+                stack: stack.clone(),
+                source: Box::new(source),
+            })
+        }
+        Origin::Made(made) => {
+            let made = base::prepare(made, stack, arch, tools);
+            made.map_err(|source| RootfsError::Base {
+                stack: stack.clone(),
+                source: Box::new(source),
+            })
+        }
     }
 }

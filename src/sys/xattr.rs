@@ -1,7 +1,8 @@
-//! Extended attributes, as far as overlayfs marks directories with them.
+//! Extended attributes: those that overlayfs marks directories with, and those that layers bring.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -50,6 +51,67 @@ pub fn set(path: &Path, name: &CStr, value: &[u8]) -> Result<(), Errno> {
     Errno::result(result).map(drop)
 }
 
+/// Sets an attribute of what a descriptor is open on: fsetxattr(2).
+pub fn set_of(fd: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> Result<(), Errno> {
+    // SAFETY: the name ends in NUL, and the value is as long as is said.
+    let result = unsafe {
+        libc::fsetxattr(
+            fd.as_raw_fd(),
+            name.as_ptr(),
+            value.as_ptr().cast(),
+            value.len(),
+            0,
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+/// Takes an attribute away from what a descriptor is open on: fremovexattr(2).
+pub fn remove_of(fd: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+    // SAFETY: the name ends in NUL.
+    let result = unsafe { libc::fremovexattr(fd.as_raw_fd(), name.as_ptr()) };
+    Errno::result(result).map(drop)
+}
+
+/// The value of an attribute of what a descriptor is open on: fgetxattr(2).
+pub fn get_of(fd: BorrowedFd<'_>, name: &CStr) -> Result<Vec<u8>, Errno> {
+    let mut value = vec![0u8; MOST];
+    // SAFETY: the name ends in NUL, and the buffer is as long as is said.
+    let length = unsafe {
+        libc::fgetxattr(
+            fd.as_raw_fd(),
+            name.as_ptr(),
+            value.as_mut_ptr().cast(),
+            value.len(),
+        )
+    };
+    value.truncate(Errno::result(length)?.unsigned_abs());
+    Ok(value)
+}
+
+/// The names of the attributes of what a descriptor is open on: flistxattr(2). None where the file
+/// system has none at all.
+pub fn list_of(fd: BorrowedFd<'_>) -> Result<Vec<CString>, Errno> {
+    // Most files have none: that is asked first, without a buffer.
+    // SAFETY: a size of zero asks for the size alone.
+    let length = unsafe { libc::flistxattr(fd.as_raw_fd(), std::ptr::null_mut(), 0) };
+    match Errno::result(length) {
+        Ok(0) | Err(Errno::ENOTSUP) => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut names = vec![0u8; MOST];
+    // SAFETY: the buffer is as long as is said.
+    let length =
+        unsafe { libc::flistxattr(fd.as_raw_fd(), names.as_mut_ptr().cast(), names.len()) };
+    names.truncate(Errno::result(length)?.unsigned_abs());
+    let names = names.split(|byte| *byte == 0);
+    let names = names.filter(|name| !name.is_empty());
+    Ok(names.filter_map(|name| CString::new(name).ok()).collect())
+}
+
+/// `XATTR_SIZE_MAX` and `XATTR_LIST_MAX` of Linux.
+const MOST: usize = 64 << 10;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,5 +130,25 @@ mod tests {
             }
         }
         assert_eq!(get(&dir.path().join("none"), name), Err(Errno::ENOENT));
+    }
+
+    #[test]
+    fn attributes_of_a_descriptor_are_listed_read_and_removed() {
+        use std::os::fd::AsFd as _;
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let file = std::fs::File::open(dir.path()).expect("open");
+        let fd = file.as_fd();
+        assert_eq!(list_of(fd), Ok(vec![]));
+        let name = c"user.pybuild.test";
+        match set_of(fd, name, b"value") {
+            Err(Errno::ENOTSUP) => {}
+            result => {
+                result.expect("set");
+                assert_eq!(list_of(fd), Ok(vec![name.to_owned()]));
+                assert_eq!(get_of(fd, name), Ok(b"value".to_vec()));
+                remove_of(fd, name).expect("removed");
+                assert_eq!(get_of(fd, name), Err(Errno::ENODATA));
+            }
+        }
     }
 }

@@ -38,7 +38,7 @@ impl Place {
         result
     }
 
-    fn assert_outside_is_untouched(&self) {
+    pub(crate) fn assert_outside_is_untouched(&self) {
         let names = |path: &Path| {
             let mut names: Vec<_> = fs::read_dir(path)
                 .expect("readdir")

@@ -14,10 +14,17 @@ mod farm;
 mod faults;
 mod formula;
 mod gc;
+#[path = "../support/image.rs"]
+#[allow(dead_code)] // the proofs' own tests use the rest
+mod image;
+mod images;
 mod killed;
 mod kit;
 mod mirrors;
 mod mistakes;
+#[path = "../oci/kit.rs"]
+#[allow(dead_code)] // the registries' own tests use the rest
+mod oci;
 mod program;
 mod proofs;
 mod reproducible;

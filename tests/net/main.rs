@@ -1,5 +1,6 @@
 //! Downloads from a server that does everything wrong, on loopback.
 
+mod ask;
 mod disk;
 mod fetch;
 mod kit;

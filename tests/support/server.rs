@@ -10,8 +10,12 @@ use std::time::Duration;
 /// A request as it came.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
+    /// `GET`, `POST`.
+    pub(crate) method: String,
     /// Path and query.
     pub(crate) path: String,
+    /// What was sent along.
+    pub(crate) body: String,
     headers: Vec<(String, String)>,
 }
 
@@ -20,6 +24,12 @@ impl Request {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.as_str())
+    }
+
+    /// All values of a header, in order.
+    pub(crate) fn headers(&self, name: &str) -> Vec<&str> {
+        let found = self.headers.iter().filter(|(key, _)| key == name);
+        found.map(|(_, value)| value.as_str()).collect()
     }
 
     /// Where the range that is asked for begins.
@@ -77,6 +87,11 @@ impl Reply {
             body: body.to_vec(),
             ..Self::status(200)
         }
+    }
+
+    /// With another status.
+    pub(crate) fn but(self, code: u16) -> Self {
+        Self { code, ..self }
     }
 
     /// What follows the first `had` bytes.
@@ -255,15 +270,29 @@ fn read_request(reader: &mut BufReader<&TcpStream>) -> Option<Request> {
         let read = reader.read_line(&mut line).ok()?;
         (read > 0).then(|| line.trim_end().to_owned())
     };
-    let path = line()?.split(' ').nth(1)?.to_owned();
+    let first = line()?;
+    let (method, rest) = first.split_once(' ')?;
+    let path = rest.split(' ').next()?.to_owned();
     let mut headers = Vec::new();
     loop {
         let line = line()?;
         let Some((name, value)) = line.split_once(':') else {
-            return Some(Request { path, headers });
+            break;
         };
         headers.push((name.to_lowercase(), value.trim().to_owned()));
     }
+    let mut request = Request {
+        method: method.to_owned(),
+        path,
+        body: String::new(),
+        headers,
+    };
+    let length = request.header("content-length");
+    let length = length.and_then(|length| length.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    request.body = String::from_utf8(body).ok()?;
+    Some(request)
 }
 
 fn answer(mut stream: &TcpStream, shared: &Shared, reply: &Reply) -> Option<()> {

@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use super::errand::{self, Answer, Errand, Errands, Trouble};
 use crate::cmd::delivery::{Delivery, DeliveryError, Direct};
 use crate::cmd::handed::Handed;
-use crate::cmd::keeper;
+use crate::cmd::{keeper, registries};
 use crate::publish::{Inputs, Remote, Target};
+use crate::rootfs::oci;
 use crate::sys::interrupt::Interrupt;
 use crate::sys::socket;
 
@@ -38,6 +39,8 @@ pub(super) enum Wish {
     Remove(PathBuf),
     /// Tell what the settings are resolved from.
     Inputs,
+    /// Tell who we are to registries, if that was found out.
+    Registries,
     /// Do this with the target.
     Target(Errand),
     /// Do this, which only reads, with what is copied from.
@@ -50,6 +53,7 @@ pub(super) enum Reply {
     Done,
     Refused(String),
     Inputs(Box<Handed>),
+    Registries(Box<oci::Inputs>),
     Target(Result<Answer, Trouble>),
 }
 
@@ -108,6 +112,9 @@ fn grant(
         // Whoever resolves them asks the same keeper.
         let keeper = keeper::descriptor().map(File::from);
         return (Reply::Inputs(Box::new(inputs.into())), keeper);
+    }
+    if let (Wish::Registries, Some(inputs)) = (&wish, registries::gathered()) {
+        return (Reply::Registries(Box::new(inputs.clone())), None);
     }
     if let (Wish::Source(errand), None, Some(remote)) = (&wish, &content, source)
         && errand.only_reads()
@@ -185,6 +192,14 @@ impl ToSteward {
                 }
                 Ok((*handed).into())
             }
+            other => Err(io::Error::other(format!("{other:?}"))),
+        }
+    }
+
+    /// Who we are to registries, if the steward has found that out.
+    pub(crate) fn registries(&self) -> io::Result<oci::Inputs> {
+        match self.ask(&Wish::Registries, None)?.reply {
+            Reply::Registries(inputs) => Ok(*inputs),
             other => Err(io::Error::other(format!("{other:?}"))),
         }
     }

@@ -7,38 +7,33 @@ use nix::sys::signal::Signal;
 use super::configure::{Stage, configure};
 use super::selection::{self, Pick, Selection};
 use super::unpack::{self, Batch, Board};
-use super::{DebianError, mirror, owner, suite};
+use super::{DebianError, mirror, suite};
 use crate::model::{Amount, Arch, Bytes, Sha256};
 use crate::rootfs::layer;
-use crate::rootfs::manifest::{Debian, Manifest};
+use crate::rootfs::origin::Debian;
+use crate::rootfs::owner;
+use crate::rootfs::record::ImageRecord;
 use crate::rootfs::{Package, Tools};
 use crate::store::Scratch;
 use crate::sys::interrupt::Interrupt;
 
-/// An image: the keys of its layers in the store, its digest, and what is in it.
-pub(in crate::rootfs) struct Made {
-    pub(in crate::rootfs) layers: Vec<Sha256>,
-    pub(in crate::rootfs) digest: Sha256,
-    pub(in crate::rootfs) packages: Vec<Package>,
-}
-
 /// Makes the layers of a stack's run image and of its build image, in this order, unless the
-/// store has them already.
+/// store has them already. `origin` is the digest of what the manifest says.
 pub(in crate::rootfs) fn prepare(
-    manifest: &Manifest,
     debian: &Debian,
+    origin: &Sha256,
     arch: Arch,
     tools: &Tools<'_>,
-) -> Result<[Made; 2], DebianError> {
+) -> Result<[ImageRecord; 2], DebianError> {
     let mirror = match &tools.mirror {
         Some(mirror) => mirror.trim_end_matches('/').to_owned(),
         None => mirror::of_host(Path::new("/etc/apt")).ok_or(DebianError::NoMirror)?,
     };
-    let texts = suite::indexes(debian, manifest.keyring(), arch, &mirror, tools)?;
+    let texts = suite::indexes(debian, arch, &mirror, tools)?;
     let Selection { run, build } = Selection::choose(debian, arch, &texts)?;
     drop(texts);
-    let run_key = selection::digest(manifest, arch, &[&run]);
-    let build_key = selection::digest(manifest, arch, &[&run, &build]);
+    let run_key = selection::digest(origin, arch, &[&run]);
+    let build_key = selection::digest(origin, arch, &[&run, &build]);
     let job = Job {
         arch,
         mirror: &mirror,
@@ -49,15 +44,17 @@ pub(in crate::rootfs) fn prepare(
     job.make_layers()?;
     let all: Vec<&Pick> = run.iter().chain(&build).collect();
     Ok([
-        Made {
+        ImageRecord {
             layers: vec![run_key],
             digest: run_key,
             packages: packages(run.iter()),
+            source: None,
         },
-        Made {
+        ImageRecord {
             layers: vec![run_key, build_key],
             digest: build_key,
             packages: packages(all.into_iter()),
+            source: None,
         },
     ])
 }

@@ -1,6 +1,6 @@
 //! The packages' own scripts, run in the sandbox: before, `preinst`; then `dpkg --configure`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use super::dpkg::{self, Before, DatabaseFile, Unpacked};
 use super::unpack::within;
-use super::{DebianError, deb822, owner};
-use crate::model::{Amount, Phase};
+use super::{DebianError, deb822};
+use crate::model::Amount;
 use crate::rootfs::Tools;
+use crate::rootfs::owner;
+use crate::rootfs::printed::Printed;
 use crate::sandbox::{
     self, Changes, Command, Identity, Input, Limits, Network, Output, Privileges, Root, SandboxSpec,
 };
@@ -21,8 +23,6 @@ use crate::sys::fs::FsError;
 const DATABASE: &str = "var/lib/dpkg";
 /// Told to whatever would start a service: do not (invoke-rc.d(8)).
 const POLICY: &str = "usr/sbin/policy-rc.d";
-/// What a person needs to see of a failure.
-const LOG_LINES: usize = 40;
 
 /// What is configured: packages whose files are in `tree`, on top of the layers `below`.
 pub(super) struct Stage<'a> {
@@ -52,7 +52,7 @@ pub(super) fn configure(
         write_database(stage, packages)?;
     }
     let spec = spec(stage, &script(packages));
-    let mut log = Log::new(&phase);
+    let mut log = Printed::new(&phase);
     let mut take = |bytes: &[u8]| log.take(bytes);
     let outcome = sandbox::run(
         &spec,
@@ -262,51 +262,4 @@ fn tidy(tree: &Path) -> Result<(), DebianError> {
         }
     }
     Ok(())
-}
-
-/// What the scripts print: its last lines are kept, its packages counted.
-struct Log<'a> {
-    phase: &'a Phase<'a>,
-    lines: VecDeque<String>,
-    line: Vec<u8>,
-}
-
-impl<'a> Log<'a> {
-    fn new(phase: &'a Phase<'a>) -> Self {
-        Self {
-            phase,
-            lines: VecDeque::new(),
-            line: Vec::new(),
-        }
-    }
-
-    fn take(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            if *byte == b'\n' {
-                self.end_line();
-            } else if self.line.len() < 4096 {
-                self.line.push(*byte);
-            }
-        }
-    }
-
-    fn end_line(&mut self) {
-        let line = String::from_utf8_lossy(&self.line).trim_end().to_owned();
-        self.line.clear();
-        if line.starts_with("Setting up ") {
-            self.phase.advance(1);
-        }
-        self.phase.detail(line.as_str());
-        if self.lines.len() == LOG_LINES {
-            self.lines.pop_front();
-        }
-        self.lines.push_back(line);
-    }
-
-    fn text(mut self) -> String {
-        if !self.line.is_empty() {
-            self.end_line();
-        }
-        self.lines.make_contiguous().join("\n")
-    }
 }

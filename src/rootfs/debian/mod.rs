@@ -18,7 +18,6 @@ mod error;
 pub mod index;
 pub mod mirror;
 pub mod openpgp;
-mod owner;
 pub mod relation;
 pub mod release;
 pub mod resolve;

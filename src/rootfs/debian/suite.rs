@@ -12,7 +12,7 @@ use crate::archive;
 use crate::model::{Amount, Arch};
 use crate::net::Download;
 use crate::rootfs::Tools;
-use crate::rootfs::manifest::Debian;
+use crate::rootfs::origin::Debian;
 use crate::sys::fs as sysfs;
 
 /// Debian's own `InRelease` files take 150 kB.
@@ -23,12 +23,11 @@ const INDEX_LIMIT: u64 = 1 << 30;
 /// The texts of all indexes: of each suite those of all components, in the manifest's order.
 pub(super) fn indexes(
     debian: &Debian,
-    keyring: &[u8],
     arch: Arch,
     mirror: &str,
     tools: &Tools<'_>,
 ) -> Result<Vec<String>, DebianError> {
-    let keyring = Keyring::parse(keyring).map_err(|source| DebianError::Keyring {
+    let keyring = Keyring::parse(&debian.keys).map_err(|source| DebianError::Keyring {
         name: debian.keyring.clone(),
         source,
     })?;

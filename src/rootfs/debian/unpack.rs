@@ -10,10 +10,11 @@ use std::time::Duration;
 use super::deb::{Deb, DebError};
 use super::dpkg::Unpacked;
 use super::selection::Pick;
-use super::{DebianError, blob, owner};
+use super::{DebianError, blob};
 use crate::archive::{self, Extract, Limits, Trust};
 use crate::model::Arch;
 use crate::rootfs::Tools;
+use crate::rootfs::owner;
 use crate::sys::fs::FsError;
 use crate::sys::interrupt::Interrupt;
 

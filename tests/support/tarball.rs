@@ -18,6 +18,9 @@ pub(crate) struct Entry<'a> {
     pub(crate) size: Option<u64>,
     pub(crate) data: &'a [u8],
     pub(crate) magic: &'a [u8; 8],
+    pub(crate) owner: (u32, u32),
+    pub(crate) device: (u32, u32),
+    pub(crate) mtime: u64,
 }
 
 impl Default for Entry<'_> {
@@ -30,6 +33,9 @@ impl Default for Entry<'_> {
             size: None,
             data: b"",
             magic: b"ustar\x0000",
+            owner: (0, 0),
+            device: (0, 0),
+            mtime: 0o14_371_573_400,
         }
     }
 }
@@ -44,7 +50,16 @@ impl Tarball {
         put(&mut block, 100, format!("{:07o}\0", entry.mode).as_bytes());
         let size = entry.size.unwrap_or(entry.data.len() as u64);
         put(&mut block, 124, format!("{size:011o}\0").as_bytes());
-        put(&mut block, 136, b"14371573400\0");
+        let number = |value: u32| format!("{value:07o}\0");
+        put(&mut block, 108, number(entry.owner.0).as_bytes());
+        put(&mut block, 116, number(entry.owner.1).as_bytes());
+        put(&mut block, 329, number(entry.device.0).as_bytes());
+        put(&mut block, 337, number(entry.device.1).as_bytes());
+        put(
+            &mut block,
+            136,
+            format!("{:011o}\0", entry.mtime).as_bytes(),
+        );
         block[156] = entry.flag;
         put(&mut block, 157, entry.link);
         put(&mut block, 257, entry.magic);
