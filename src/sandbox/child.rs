@@ -18,7 +18,7 @@ use super::overlay::{open_all, overlay_options, tmpfs_options, unused_work};
 use super::seccomp;
 use super::spec::{Access, Identity};
 use super::wire::{Failure, ROLE, Report};
-use super::{End, copy, fuse, init};
+use super::{End, copy, fuse, init, pty};
 use crate::model::GuestPath;
 use crate::sys::call::CallError;
 use crate::sys::inroot::{self, Links};
@@ -79,7 +79,13 @@ fn report(socket: &OwnedFd, step: usize, done: Result<(), Failure>) {
 fn open_socket() -> Result<OwnedFd, Failure> {
     process::block_signals()?;
     process::close_from(3, false)?;
-    Ok(process::duplicate(std::io::stdin().as_fd())?)
+    let socket = process::duplicate(std::io::stdin().as_fd())?;
+    // Nor are the launcher's own standard streams: they may be a person's terminal.
+    let null = mount::open_null()?;
+    for place in 0..3 {
+        process::install_fd(null.as_fd(), place)?;
+    }
+    Ok(socket)
 }
 
 fn receive(socket: &OwnedFd) -> Result<(Vec<Op>, Vec<OwnedFd>), Failure> {
@@ -223,6 +229,9 @@ impl Child<'_> {
             Op::NewSession => nix::unistd::setsid()
                 .map(drop)
                 .map_err(|errno| CallError::new("setsid", "")(errno).into()),
+            Op::OpenTerminal { terminal } => {
+                Ok(pty::open(terminal, &mut self.stdio, self.socket.as_fd())?)
+            }
             Op::LimitResources {
                 processes,
                 file_size,

@@ -18,10 +18,13 @@ mod op;
 mod overlay;
 mod plan;
 mod probe;
+mod pty;
+mod relay;
 mod running;
 mod seccomp;
 pub mod spec;
 mod streams;
+pub mod terminal;
 mod wire;
 
 use std::fmt;

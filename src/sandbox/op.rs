@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::spec::{Access, Identity, Privileges};
+use super::spec::{Access, Identity, Privileges, Terminal};
 use crate::model::{Bytes, Elapsed, GuestPath, quoted};
 
 /// One step on the way from a process of the host to the command in its sandbox.
@@ -153,6 +153,11 @@ pub enum Op {
     },
     /// Be the leader of a new session, without a terminal.
     NewSession,
+    /// Open a terminal in that session, for the command; its other end goes to the launcher.
+    OpenTerminal {
+        /// What for, how large, in which modes.
+        terminal: Terminal,
+    },
     /// Lower what a process may use up.
     LimitResources {
         /// Processes and threads of the sandbox.
@@ -321,6 +326,24 @@ impl fmt::Display for Op {
                 Bytes(*memory)
             ),
             Self::NewSession => write!(f, "start a session without a terminal"),
+            Self::OpenTerminal {
+                terminal:
+                    Terminal {
+                        input,
+                        output,
+                        errors,
+                        size,
+                        modes: _,
+                    },
+            } => {
+                write!(f, "open a terminal of {}x{}:", size.columns, size.rows)?;
+                if *input {
+                    f.write_str(" it controls the session, and is standard input")?;
+                }
+                let others = [(output, " standard output"), (errors, " standard error")];
+                let mut others = others.iter().filter(|(is, _)| **is);
+                others.try_for_each(|(_, what)| f.write_str(what))
+            }
             Self::LimitResources {
                 processes,
                 file_size,

@@ -44,6 +44,7 @@ fn spec() -> SandboxSpec {
             output: 1_000_000,
             tmpfs: 1_000_000_000,
         },
+        terminal: None,
         command: Command {
             argv: ["make", "-j2", "CC=gcc -O2"].map(str::to_owned).to_vec(),
             env: [("PATH", "/usr/bin"), ("NOTE", "it's\nnew")]
