@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::make::{Made, Manner, Workshop, recipes};
@@ -79,6 +79,9 @@ impl ByHand<'_> {
         } else {
             spec.root.layers =
                 self.install(&session, &manifest, &recipes, &mut scratches, &mut spec)?;
+        }
+        if inside.network {
+            show_names(&mut spec);
         }
         finish(&session, &mut spec)?;
         spec.binds.extend(binds);
@@ -299,7 +302,7 @@ pub(super) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 
 /// A sandbox for a command, without one, and without a root.
 fn spec(with_network: bool) -> SandboxSpec {
-    let mut spec = SandboxSpec {
+    SandboxSpec {
         root: Root {
             layers: Vec::new(),
             changes: Changes::Discarded,
@@ -315,17 +318,35 @@ fn spec(with_network: bool) -> SandboxSpec {
             env: environment(),
             cwd: guest("/"),
         },
-    };
-    if with_network {
-        let known = NAMES.iter().filter_map(|name| {
-            let source = fs::canonicalize(name).ok()?;
-            Some((source, guest(name)))
-        });
-        for (source, target) in known {
-            bind(&mut spec, source, target, Access::ReadOnly);
+    }
+}
+
+/// Shows how names become addresses on this host.
+fn show_names(spec: &mut SandboxSpec) {
+    for name in NAMES {
+        // Where it is in a chroot of that image, were it started as a system: often nowhere yet.
+        let mut layers = spec.root.layers.iter().rev();
+        let link = layers.find_map(|layer| fs::read_link(layer.join(&name[1..])).ok());
+        let target = link.map_or_else(|| guest(name), |link| behind(name, &link));
+        if let Ok(source) = fs::canonicalize(name) {
+            bind(spec, source, target, Access::ReadOnly);
         }
     }
-    spec
+}
+
+/// The path that a symlink leads to, as far as its text says.
+fn behind(name: &str, link: &Path) -> GuestPath {
+    let start = Path::new(name).parent().unwrap_or(Path::new("/"));
+    let mut path = PathBuf::new();
+    for component in start.join(link).components() {
+        if component == Component::ParentDir {
+            path.pop();
+        } else {
+            path.push(component);
+        }
+    }
+    let path = path.to_str().and_then(|path| path.parse().ok());
+    path.unwrap_or_else(|| guest(name))
 }
 
 /// A path of pybuild's own.
@@ -359,5 +380,26 @@ pub(super) fn generous() -> Limits {
         file_size: 1 << 40,
         output: u64::MAX,
         tmpfs: super::limits::host_memory() / 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_shown_where_an_images_link_leads() {
+        for (link, target) in [
+            (
+                "../run/systemd/resolve/stub-resolv.conf",
+                "/run/systemd/resolve/stub-resolv.conf",
+            ),
+            ("/run/resolv.conf", "/run/resolv.conf"),
+            ("../../../../x", "/x"),
+            ("other", "/etc/other"),
+        ] {
+            let found = behind("/etc/resolv.conf", Path::new(link));
+            assert_eq!(found.as_str(), target, "{link}");
+        }
     }
 }

@@ -33,10 +33,10 @@ pub(super) fn run(global: &Global, args: &Shell) -> Result<Done, Failure> {
     by_hand.execute(&Launcher::default(), |session, spec| {
         let formulae = inside.sources.formulae_dir.as_deref();
         let shown = show_formulae(session, spec, formulae)?;
-        spec.command.argv = shell(&spec.root.layers);
-        // What Debian's and Ubuntu's bash shows before its prompt.
-        let env = &mut spec.command.env;
-        env.insert("debian_chroot".to_owned(), stack.to_string());
+        let (argv, prompt) = shell(&spec.root.layers);
+        spec.command.argv = argv;
+        let prompt = format!("{stack}{prompt}");
+        spec.command.env.insert("PS1".to_owned(), prompt);
         spec.terminal = sandbox::terminal::here();
         if !dry_run {
             greet(session.observer(), args, &shown);
@@ -45,18 +45,19 @@ pub(super) fn run(global: &Global, args: &Shell) -> Result<Done, Failure> {
     })
 }
 
-/// Bash if the image has it, else what every image has.
-fn shell(layers: &[PathBuf]) -> Vec<String> {
+/// Bash if the image has it, else what every image has; and what follows the stack in its prompt.
+fn shell(layers: &[PathBuf]) -> (Vec<String>, &'static str) {
     let has = |path: &str| {
         let mut layers = layers.iter();
         layers.any(|layer| fs::symlink_metadata(layer.join(path)).is_ok())
     };
-    let program = if has("bin/bash") || has("usr/bin/bash") {
-        "/bin/bash"
+    let (argv, prompt): (&[&str], _) = if has("bin/bash") || has("usr/bin/bash") {
+        // The image's own settings name a user whom it does not have.
+        (&["/bin/bash", "--norc"], r":\w\$ ")
     } else {
-        "/bin/sh"
+        (&["/bin/sh"], "$ ")
     };
-    vec![program.to_owned()]
+    (argv.iter().map(|&arg| arg.to_owned()).collect(), prompt)
 }
 
 /// A directory of this host, and where the shell sees it.

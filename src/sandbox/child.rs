@@ -16,9 +16,9 @@ use super::exec::execute;
 use super::op::{FileSystem, Namespace, Op};
 use super::overlay::{open_all, overlay_options, tmpfs_options, unused_work};
 use super::seccomp;
-use super::spec::{Access, Identity};
+use super::spec::Identity;
 use super::wire::{Failure, ROLE, Report};
-use super::{End, copy, fuse, init, pty};
+use super::{End, bind, copy, fuse, init, pty};
 use crate::model::GuestPath;
 use crate::sys::call::CallError;
 use crate::sys::inroot::{self, Links};
@@ -218,7 +218,7 @@ impl Child<'_> {
                 source,
                 target,
                 access,
-            } => self.bind(source, target, *access),
+            } => bind::bind(self.root().as_fd(), source, target, *access),
             Op::PivotRoot => Ok(mount::pivot_into(self.root().as_fd())?),
             Op::KeepCapabilities { keep } => {
                 let set = keep.iter().fold(0, |set, one| set | 1 << (*one as u8));
@@ -413,21 +413,6 @@ impl Child<'_> {
         let at = inroot::open(self.root().as_fd(), target.relative(), Links::Refused)?;
         let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
         Ok(mount::remount(&mount::fd_path(at.as_fd()), flags)?)
-    }
-
-    fn bind(&self, source: &Path, target: &GuestPath, access: Access) -> Result<(), Failure> {
-        let source = mount::open_path(source)?;
-        let root = self.root().as_fd();
-        let at = if inroot::is_dir(source.as_fd())? {
-            inroot::open_or_make_dir(root, target.relative(), Links::Inside)?
-        } else {
-            inroot::open_or_make_file(root, target.relative(), Links::Inside)?
-        };
-        let forbid = Forbid {
-            write: access == Access::ReadOnly,
-            devices: true,
-        };
-        Ok(mount::bind(source.as_fd(), at.as_fd(), true, forbid)?)
     }
 
     /// Returns only if the command cannot be executed.
