@@ -31,22 +31,23 @@ fn a_shell_has_a_terminal_of_its_own() {
         "{greeting}"
     );
     assert!(terminal.is_raw());
-    terminal.types("tty; stty size; ls -l /proc/self/fd | grep -c ' [012] -> /dev/pts/0$'\r");
-    assert!(
-        terminal
-            .shows(PROMPT)
-            .ends_with("/dev/pts/0\r\n24 93\r\n3\r\n")
-    );
-    // No program has it that could be told from outside the shell, and none outside it can.
-    terminal.types("stat -c %d /proc/self/fd/0 /dev/pts | uniq | wc -l\r");
-    assert!(terminal.shows(PROMPT).ends_with("\r\n1\r\n"));
-    // Those before the prompt see it in the end, too.
-    terminal.types("trap 'echo size $(stty size)' WINCH\r");
-    terminal.shows(PROMPT);
+    for (command, said) in [
+        ("tty", "/dev/pts/0"),
+        ("stty size", "24 93"),
+        ("cd /proc/$$/fd; readlink 0 1 2 | uniq; cd /", "/dev/pts/0"),
+        // Of the sandbox's own, not only called so.
+        ("stat -Lc %d /proc/$$/fd/0 /dev/pts | uniq -c", "      2 "),
+    ] {
+        terminal.types(&format!("{command}\r"));
+        terminal.shows("\r\n");
+        let shown = terminal.shows(PROMPT);
+        assert!(shown.starts_with(said), "{command}: {shown}");
+    }
     terminal.resize(61);
-    terminal.types("while ! stty size | grep 24.61; do sleep 0.01; done\r");
+    terminal.types("while ! stty size | grep 24.61; do :; done\r");
     terminal.shows("\r\n24 61\r\n");
-    terminal.types("trap - WINCH; exit 7\r");
+    terminal.shows(PROMPT);
+    terminal.types("exit 7\r");
     assert_eq!(terminal.ends(child), 7, "{}", terminal.rest());
     case.is_clean();
 }
@@ -54,24 +55,33 @@ fn a_shell_has_a_terminal_of_its_own() {
 #[test]
 fn keys_are_signals_to_what_runs_in_the_foreground() {
     let Some(case) = Case::new() else { return };
+    // It says when it is there, and when it is back.
+    let script = "$| = 1; $SIG{CONT} = sub { print qq(back\\n) }; print qq(up\\n); sleep 9 while 1";
+    let job = case.at("job");
+    fs::write(&job, script).expect("written");
     let mut terminal = Terminal::new(80);
-    let child = terminal.start(terminal.pybuild(&case).args(["shell", STACK]));
+    let bind = format!("{}:/job", job.display());
+    let run = terminal
+        .pybuild(&case)
+        .args(["shell", STACK, "--bind", &bind]);
+    let child = terminal.start(run);
     terminal.shows(PROMPT);
     for (key, status) in [(INTERRUPT, 130), (QUIT, 131)] {
-        // It says that it is there, and is not the shell.
-        terminal.types("sh -c 'echo u''p; exec sleep 86400'; echo =$?=\r");
+        terminal.types("perl /job\r");
         terminal.shows("up\r\n");
         terminal.types(key);
+        terminal.shows(PROMPT);
+        terminal.types("echo =$?=\r");
         terminal.shows(&format!("={status}="));
         terminal.shows(PROMPT);
     }
-    terminal.types("sh -c 'echo u''p; sleep 86400; echo = not here'; echo =$?=\r");
+    terminal.types("perl /job\r");
     terminal.shows("up\r\n");
     terminal.types(STOP);
     terminal.shows("Stopped");
     terminal.shows(PROMPT);
-    terminal.types("jobs -l | grep -c Stopped; fg\r");
-    terminal.shows("\r\n1\r\n");
+    terminal.types("fg\r");
+    terminal.shows("back\r\n");
     terminal.types(INTERRUPT);
     terminal.shows(PROMPT);
     terminal.types("sleep 86400 &\r");
@@ -201,8 +211,7 @@ fn the_persons_terminal_is_never_inside() {
     let Some(case) = Case::new() else { return };
     let mut terminal = Terminal::new(80);
     let script = case.at("script");
-    let text =
-        "ls -l /proc/self/fd | grep -c ' [12] -> /dev/pts/0$'; echo one; tty <&1; : </dev/tty\n";
+    let text = "readlink /proc/$$/fd/[12]; tty <&1; : </dev/tty\n";
     fs::write(&script, text).expect("written");
     let mut command = case
         .pybuild()
@@ -216,7 +225,7 @@ fn the_persons_terminal_is_never_inside() {
     let child = command.spawn().expect("pybuild starts");
     let before = terminal.shows("No such device or address");
     assert!(!terminal.is_raw());
-    assert!(before.starts_with("2\r\none\r\n/dev/pts/0\r\n"), "{before}");
+    assert!(before.starts_with(&"/dev/pts/0\r\n".repeat(3)), "{before}");
     assert_eq!(terminal.ends(child), 1);
     case.is_clean();
 }
@@ -292,26 +301,21 @@ fn directories_are_shown_as_asked_for() {
 fn no_link_leads_a_directory_to_what_the_sandbox_needs() {
     let Some(case) = Case::new() else { return };
     let (shown, links) = (directory(&case, "shown"), directory(&case, "links"));
-    for place in ["/proc", "/dev", "/dev/shm", "/sys"] {
-        let link = links.join(&place[1..].replace('/', "-"));
-        symlink(place, &link).expect("symlink");
-        let name = link
-            .file_name()
-            .and_then(|name| name.to_str())
-            .expect("a name");
+    let taken = "to which nothing can be bound";
+    for (place, said) in [
+        ("/proc", taken),
+        ("/dev", "Read-only file system"),
+        ("/dev/shm", taken),
+        ("/sys", taken),
+    ] {
+        let name = place[1..].replace('/', "-");
+        symlink(place, links.join(&name)).expect("symlink");
         let bind = format!("{}:/links/{name}/self", shown.display());
-        let run = case.pybuild().args(["run", STACK, "--bind"]);
-        let run = run.arg(&format!("{}:/links:rw", links.display()));
+        let links = format!("{}:/links", links.display());
+        let run = case.pybuild().args(["run", STACK, "--bind", &links]);
         let ran = run.args(["--bind", &bind, "--", "true"]).run();
         assert_ne!(ran.code, 0, "{place}");
-        assert!(
-            ran.err.contains("to which nothing can be bound")
-                || ran.err.contains("Read-only file system")
-                || ran.err.contains("Permission denied")
-                || ran.err.contains("No such file"),
-            "{place}: {}",
-            ran.err
-        );
+        assert!(ran.err.contains(said), "{place}: {}", ran.err);
     }
     case.is_clean();
 }

@@ -1,12 +1,12 @@
 //! A terminal with a person at it, as the program under test finds one.
 
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::{OpenptyResult, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::Pid;
@@ -32,11 +32,13 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// Of 24 lines.
     pub(crate) fn new(columns: u16) -> Self {
-        let OpenptyResult { master, slave } = openpty(None, None).expect("a terminal");
+        // Closed at exec: no other test's program has it.
+        let pair = terminal::open_pair(Path::new("/dev/ptmx"));
+        let (keys, own) = pair.expect("a terminal");
         let terminal = Self {
-            keys: master,
-            before: tcgetattr(&slave).expect("modes"),
-            own: slave,
+            keys,
+            before: tcgetattr(&own).expect("modes"),
+            own,
             shown: String::new(),
         };
         terminal.resize(columns);
