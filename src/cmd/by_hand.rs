@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -295,9 +296,18 @@ fn binds(asked: &[cli::Bind]) -> Result<Vec<Bind>, Failure> {
 
 /// The absolute path of what is there, for whoever the sandbox is on the host.
 pub(super) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
-    let missing = |error| Failure::new(ExitKind::Usage, FsError::new("stat", path)(error));
-    let path = fs::canonicalize(path).map_err(missing)?;
-    Ok(path)
+    fs::canonicalize(path).map_err(|error| {
+        let is_denied = error.kind() == ErrorKind::PermissionDenied;
+        let failure = Failure::new(ExitKind::Usage, FsError::new("stat", path)(error));
+        if is_denied {
+            let uid = nix::unistd::geteuid();
+            failure.hint(format!(
+                "it is looked at, as what is in a sandbox is run, by uid {uid}"
+            ))
+        } else {
+            failure
+        }
+    })
 }
 
 /// A sandbox for a command, without one, and without a root.

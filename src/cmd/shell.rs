@@ -33,8 +33,8 @@ pub(super) fn run(global: &Global, args: &Shell) -> Result<Done, Failure> {
     by_hand.execute(&Launcher::default(), |session, spec| {
         let formulae = inside.sources.formulae_dir.as_deref();
         let shown = show_formulae(session, spec, formulae)?;
-        let (argv, prompt) = shell(&spec.root.layers);
-        spec.command.argv = argv;
+        let (command, prompt) = shell(&spec.root.layers);
+        spec.command.argv = command;
         let prompt = format!("{stack}{prompt}");
         spec.command.env.insert("PS1".to_owned(), prompt);
         spec.terminal = sandbox::terminal::here();
@@ -51,13 +51,13 @@ fn shell(layers: &[PathBuf]) -> (Vec<String>, &'static str) {
         let mut layers = layers.iter();
         layers.any(|layer| fs::symlink_metadata(layer.join(path)).is_ok())
     };
-    let (argv, prompt): (&[&str], _) = if has("bin/bash") || has("usr/bin/bash") {
+    let (command, prompt): (&[&str], _) = if has("bin/bash") || has("usr/bin/bash") {
         // The image's own settings name a user whom it does not have.
         (&["/bin/bash", "--norc"], r":\w\$ ")
     } else {
         (&["/bin/sh"], "$ ")
     };
-    (argv.iter().map(|&arg| arg.to_owned()).collect(), prompt)
+    (command.iter().map(|&arg| arg.to_owned()).collect(), prompt)
 }
 
 /// A directory of this host, and where the shell sees it.

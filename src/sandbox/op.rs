@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::spec::{Access, Identity, Privileges, Terminal};
 use crate::model::{Bytes, Elapsed, GuestPath, quoted};
+use crate::sys::terminal::Size;
 
 /// One step on the way from a process of the host to the command in its sandbox.
 ///
@@ -336,13 +337,19 @@ impl fmt::Display for Op {
                         modes: _,
                     },
             } => {
-                write!(f, "open a terminal of {}x{}:", size.columns, size.rows)?;
+                let streams = [(input, "input"), (output, "output"), (errors, "error")];
+                let streams = streams.into_iter().filter(|(is, _)| **is);
+                let streams: Vec<&str> = streams.map(|(_, name)| name).collect();
+                let Size { rows, columns, .. } = size;
+                let streams = streams.join(", ");
+                write!(
+                    f,
+                    "open a terminal of {columns}x{rows} as standard {streams}"
+                )?;
                 if *input {
-                    f.write_str(" it controls the session, and is standard input")?;
+                    f.write_str("; it controls the session")?;
                 }
-                let others = [(output, " standard output"), (errors, " standard error")];
-                let mut others = others.iter().filter(|(is, _)| **is);
-                others.try_for_each(|(_, what)| f.write_str(what))
+                Ok(())
             }
             Self::LimitResources {
                 processes,

@@ -58,7 +58,7 @@ impl Relay {
             .filter(|outer| terminal::is_terminal(*outer))
             .ok_or_else(|| CallError::new("isatty", "0, 1, 2")(Errno::ENOTTY))?;
         Ok(Self {
-            // Another user's terminal (by su, say) can be used but not opened.
+            // One that neither is this user's nor controls this process can be used, not opened.
             outer: match terminal::reopen(outer) {
                 Ok(own) => own,
                 Err(_) => process::duplicate(outer)?,
@@ -141,9 +141,8 @@ impl Relay {
         let wanted = self.outer_events() & PollFlags::POLLIN;
         if !wanted.is_empty() && is_ready(self.outer.as_fd(), wanted, PollTimeout::ZERO) {
             match read(self.outer.as_fd(), &mut self.typed) {
-                Ok(0) => return Err(HungUp),
-                Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => {}
-                Err(_) => return Err(HungUp),
+                Ok(1..) | Err(Errno::EAGAIN | Errno::EINTR) => {}
+                Ok(0) | Err(_) => return Err(self.hang_up()),
             }
         }
         self.hand_in();
@@ -191,9 +190,16 @@ impl Relay {
         match nix::unistd::write(&self.outer, &self.shown) {
             Ok(count) => drop(self.shown.drain(..count)),
             Err(Errno::EAGAIN | Errno::EINTR) => {}
-            Err(_) => return Err(HungUp),
+            Err(_) => return Err(self.hang_up()),
         }
         Ok(())
+    }
+
+    /// Wants nothing more of the outer terminal.
+    fn hang_up(&mut self) -> HungUp {
+        self.raw = None;
+        self.shown.clear();
+        HungUp
     }
 
     /// Shows what those inside have printed last, now that none is left.

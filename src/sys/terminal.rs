@@ -10,7 +10,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction};
 use nix::sys::stat::Mode;
-use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcgetsid, tcsetattr};
 use nix::unistd::{getpgrp, isatty, tcgetpgrp};
 use serde::{Deserialize, Serialize};
 
@@ -175,7 +175,14 @@ impl Drop for Raw {
 pub fn reopen(fd: BorrowedFd<'_>) -> Result<OwnedFd, CallError> {
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-    open(path.as_str(), flags, Mode::empty()).map_err(CallError::path("open", Path::new(&path)))
+    match open(path.as_str(), flags, Mode::empty()) {
+        // It is another user's, who has become this one (sudo). The terminal that controls this
+        // process, and no other tells this process its session, is open to it all the same.
+        Err(Errno::EACCES) if tcgetsid(fd).is_ok() => {
+            open("/dev/tty", flags, Mode::empty()).map_err(CallError::new("open", "/dev/tty"))
+        }
+        result => result.map_err(CallError::new("open", path)),
+    }
 }
 
 /// Makes reads and writes fail rather than wait, for whoever else has this open too.
@@ -279,4 +286,45 @@ extern "C" fn on_change(_: libc::c_int) {
         libc::write(WAKE.load(Ordering::SeqCst), one.as_ptr().cast(), one.len());
     }
     errno.set();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_leaves_no_terminal_raw() {
+        let (_master, slave) = open_pair(Path::new("/dev/ptmx")).expect("a terminal");
+        let before = modes(slave.as_fd()).expect("modes");
+        let ended = std::panic::catch_unwind(|| {
+            let raw = Raw::enter(slave.try_clone().expect("dup")).expect("raw");
+            let now = modes(slave.as_fd()).expect("modes");
+            assert_eq!(now.local & (libc::ICANON | libc::ECHO | libc::ISIG), 0);
+            drop(raw.again());
+            panic!("on purpose");
+        });
+        let why = ended.expect_err("a panic");
+        assert_eq!(why.downcast_ref(), Some(&"on purpose"));
+        assert_eq!(modes(slave.as_fd()), Ok(before));
+    }
+
+    #[test]
+    fn modes_and_sizes_are_taken_over() {
+        let ptmx = Path::new("/dev/ptmx");
+        let (master, slave) = open_pair(ptmx).expect("a terminal");
+        let mut wanted = modes(slave.as_fd()).expect("modes");
+        wanted.characters[libc::VERASE] = 8;
+        wanted.input |= libc::IUTF8;
+        set_modes(slave.as_fd(), &wanted).expect("set");
+        assert_eq!(modes(slave.as_fd()), Ok(wanted.clone()));
+        assert_ne!(wanted.clone().without_output_processing(), wanted);
+        let size_wanted = Size {
+            rows: 3,
+            columns: 500,
+            width: 7000,
+            height: 60,
+        };
+        resize(master.as_fd(), size_wanted).expect("resized");
+        assert_eq!(size(slave.as_fd()), Ok(size_wanted));
+    }
 }

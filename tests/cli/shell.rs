@@ -24,7 +24,7 @@ const QUIT: &str = "\x1c";
 fn a_shell_has_a_terminal_of_its_own() {
     let Some(case) = Case::new() else { return };
     let mut terminal = Terminal::new(93);
-    let child = terminal.start(terminal.pybuild(&case).args(["shell", STACK]));
+    let child = terminal.start(Terminal::pybuild(&case).args(["shell", STACK]));
     let greeting = terminal.shows(PROMPT);
     assert!(
         greeting.contains("a shell in the build image of debian-12"),
@@ -61,9 +61,7 @@ fn keys_are_signals_to_what_runs_in_the_foreground() {
     fs::write(&job, script).expect("written");
     let mut terminal = Terminal::new(80);
     let bind = format!("{}:/job", job.display());
-    let run = terminal
-        .pybuild(&case)
-        .args(["shell", STACK, "--bind", &bind]);
+    let run = Terminal::pybuild(&case).args(["shell", STACK, "--bind", &bind]);
     let child = terminal.start(run);
     terminal.shows(PROMPT);
     for (key, status) in [(INTERRUPT, 130), (QUIT, 131)] {
@@ -112,7 +110,7 @@ fn the_terminal_is_given_back_however_it_ends() {
     ];
     for (keys, sent, code) in ends {
         let mut terminal = Terminal::new(80);
-        let child = terminal.start(terminal.pybuild(&case).args(["shell", STACK]));
+        let child = terminal.start(Terminal::pybuild(&case).args(["shell", STACK]));
         terminal.shows(PROMPT);
         assert!(terminal.is_raw(), "{keys:?}");
         terminal.types(keys);
@@ -123,7 +121,7 @@ fn the_terminal_is_given_back_however_it_ends() {
     }
     // A command that is not there; nothing was handed over yet.
     let mut terminal = Terminal::new(80);
-    let child = terminal.start(terminal.pybuild(&case).args(["shell", "debian-99"]));
+    let child = terminal.start(Terminal::pybuild(&case).args(["shell", "debian-99"]));
     assert_eq!(terminal.ends(child), 2);
     case.is_clean();
 }
@@ -132,7 +130,7 @@ fn the_terminal_is_given_back_however_it_ends() {
 fn a_terminal_that_goes_away_ends_the_shell() {
     let Some(case) = Case::new() else { return };
     let mut terminal = Terminal::new(80);
-    let mut child = terminal.start(terminal.pybuild(&case).args(["shell", STACK]));
+    let mut child = terminal.start(Terminal::pybuild(&case).args(["shell", STACK]));
     terminal.shows(PROMPT);
     terminal.types("trap '' HUP; echo o''n\r");
     terminal.shows("on\r\n");
@@ -142,10 +140,43 @@ fn a_terminal_that_goes_away_ends_the_shell() {
 }
 
 #[test]
+fn all_that_is_typed_and_printed_arrives() {
+    let Some(case) = Case::new() else { return };
+    let mut terminal = Terminal::new(80);
+    let child = terminal.start(Terminal::pybuild(&case).args(["shell", STACK]));
+    terminal.shows(PROMPT);
+    terminal.types("seq 40000; echo e''nd\r");
+    terminal.shows("\r\n");
+    let shown = terminal.shows("end\r\n");
+    let numbers = (1..=40_000).map(|number| format!("{number}\r\n"));
+    assert!(
+        shown == numbers.collect::<String>(),
+        "{} bytes",
+        shown.len()
+    );
+    terminal.shows(PROMPT);
+    // Far more than a terminal holds before someone reads it.
+    let line = format!("{}\n", "x".repeat(899));
+    terminal.types("stty -echo; echo re''ady; sleep 0.2; head -n 300 | cksum\r");
+    terminal.shows("ready\r\n");
+    for _ in 0..300 {
+        terminal.types(&line);
+    }
+    let sum = terminal.shows(PROMPT);
+    assert!(sum.contains(" 270000\r\n"), "{sum}");
+    // A terminal that nobody inside has open for a while.
+    terminal.types("stty echo; exec sh -c 'exec </dev/null >/dev/null 2>&1; sleep 0.3; ");
+    terminal.types("echo la\"\"te >/dev/tty; exit 6'\r");
+    terminal.shows("late\r\n");
+    assert_eq!(terminal.ends(child), 6);
+    case.is_clean();
+}
+
+#[test]
 fn after_a_stop_the_shell_goes_on() {
     let Some(case) = Case::new() else { return };
     let mut terminal = Terminal::new(80);
-    let child = terminal.start(terminal.pybuild(&case).args(["shell", STACK]));
+    let child = terminal.start(Terminal::pybuild(&case).args(["shell", STACK]));
     terminal.shows(PROMPT);
     signal(&child, Signal::SIGSTOP);
     // As the shell that it was started from does meanwhile.
@@ -163,18 +194,17 @@ fn after_a_stop_the_shell_goes_on() {
 fn nothing_is_typed_but_by_the_person() {
     let Some(case) = Case::new() else { return };
     let mut terminal = Terminal::new(80);
-    let child = terminal.start(terminal.pybuild(&case).args(["shell", STACK]));
+    let child = terminal.start(Terminal::pybuild(&case).args(["shell", STACK]));
     terminal.shows(PROMPT);
-    let script = r#"open(T, "+<", "/dev/tty") or die; for my $fd (0, 1, 2, fileno(T)) {
-for my $r (0x5412, 0x100005412, 0x541c, 0x5423) { my $x = "x"; $! = 0;
-my $y = syscall(16, $fd, $r, $x); print $y, " ", $! + 0, "\n" } }"#;
-    let file = case.at("type.pl");
-    fs::write(&file, script).expect("written");
-    // It is handed in by the person, who is the only one to type.
-    terminal.types(&format!(
-        "perl -e '{}' | sort | uniq -c\r",
-        script.replace('\n', " ")
-    ));
+    let script = format!(
+        r#"open(T, "+<", "/dev/tty") or die; for my $fd (0, 1, 2, fileno(T)) {{
+        for my $r (0x5412, 0x100005412, 0x541c, 0x5423) {{ my $x = "x"; $! = 0;
+        my $y = syscall({}, $fd, $r, $x); print $y, " ", $! + 0, "\n" }} }}"#,
+        libc::SYS_ioctl
+    )
+    .replace('\n', " ");
+    // The person types the script itself: nobody else does any typing.
+    terminal.types(&format!("perl -e '{script}' | sort | uniq -c\r"));
     terminal.shows("16 -1 1\r\n");
     let rest = terminal.shows(PROMPT);
     assert_eq!(rest, "");
@@ -425,7 +455,7 @@ fn a_shell_where_a_step_failed_has_a_terminal_too() {
     let Some(case) = Case::new() else { return };
     let mut terminal = Terminal::new(77);
     let formula = Formula::hello().step("trouble", "echo so far >half-done\nexit 3");
-    let run = formula.build_by(&case, terminal.pybuild(&case));
+    let run = formula.build_by(&case, Terminal::pybuild(&case));
     let child = terminal.start(run.args(["--shell-on-failure"]));
     terminal.shows("a shell in the sandbox where trouble failed");
     terminal.shows("$ ");

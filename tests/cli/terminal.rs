@@ -45,8 +45,8 @@ impl Terminal {
         terminal
     }
 
-    /// The program at this terminal, which controls it, as a shell would start it.
-    pub(crate) fn pybuild(&self, case: &Case) -> Pybuild {
+    /// The program, to be controlled by the terminal that it is started at.
+    pub(crate) fn pybuild(case: &Case) -> Pybuild {
         wrapped(&["setsid", "--ctty", "--"], &case.store()).env("TERM", "dumb")
     }
 
