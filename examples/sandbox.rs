@@ -67,6 +67,7 @@ fn run(
             output: 1 << 30,
             tmpfs: 1 << 30,
         },
+        terminal: None,
         command: Command {
             argv,
             env: [(

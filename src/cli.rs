@@ -2,6 +2,7 @@
 
 mod deploy;
 mod promote;
+mod shell;
 mod verify;
 
 use std::num::NonZeroUsize;
@@ -14,6 +15,7 @@ use crate::model::{FormulaRef, StackName};
 
 pub use deploy::{Deploy, DeployRuntimes, Gc, Index, Layout, Publishing, Targets};
 pub use promote::Promote;
+pub use shell::{Bind, BindError, Inside, Run, Shell};
 pub use verify::{Selected, Verify, Witnesses};
 
 /// Builds CPython and SQLite for operating-system stacks: sandboxed, reproducibly, without Docker
@@ -95,6 +97,8 @@ pub enum Command {
     Prepare(Prepare),
     /// Run a command in a fresh sandbox of a stack
     Run(Run),
+    /// Open a shell in a fresh sandbox of a stack
+    Shell(Shell),
     /// Prove that a target holds what it says: every archive there, whole, safe, as recorded
     Verify(Verify),
     /// List what a target has: index.json for programs, index.html to browse
@@ -243,25 +247,6 @@ pub struct Prepare {
     /// Print what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
-}
-
-/// `pybuild run`
-#[derive(Debug, Args)]
-pub struct Run {
-    /// The stack: debian-12
-    pub stack: StackName,
-    /// Which of the stack's images
-    #[arg(long, value_enum, default_value_t = ImageKind::Build)]
-    pub image: ImageKind,
-    /// Where manifests and packages come from.
-    #[command(flatten)]
-    pub sources: StackSources,
-    /// Print what would be done, and do nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    /// The command and its arguments
-    #[arg(required = true, last = true, value_name = "COMMAND")]
-    pub command: Vec<String>,
 }
 
 /// `pybuild log`

@@ -150,6 +150,7 @@ impl Bench {
                 output: 64 << 20,
                 tmpfs: 1 << 30,
             },
+            terminal: None,
             command: Command {
                 argv: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
                 env: BTreeMap::from([

@@ -326,6 +326,7 @@ fn spec(subject: &Subject<'_>, check: &Check) -> SandboxSpec {
         privileges: Privileges::Build,
         network: Network::None,
         limits: *subject.limits,
+        terminal: None,
         command: Command {
             argv: check.argv.clone(),
             env: check.env.clone(),

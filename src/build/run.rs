@@ -207,6 +207,9 @@ fn open_shell(spec: &SandboxSpec, step: &PlannedStep, tools: &Tools<'_>) -> Resu
     ));
     let mut spec = spec.clone();
     spec.command.argv = vec!["/bin/sh".to_owned(), "-i".to_owned()];
+    spec.terminal = sandbox::terminal::here();
+    let terminal = sandbox::terminal::environment(|name| std::env::var(name).ok());
+    spec.command.env.extend(terminal);
     spec.limits.wall = Duration::from_secs(24 * 3600);
     let input = Input::Inherit;
     sandbox::run(&spec, tools.host, input, Output::Inherit, tools.interrupt)?;
@@ -320,6 +323,7 @@ impl Layout {
                 Network::None
             },
             limits,
+            terminal: None,
             command: Command {
                 argv: step.argv.clone(),
                 env: step.env.clone(),

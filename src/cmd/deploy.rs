@@ -23,7 +23,12 @@ struct Order {
 
 impl Order {
     fn of(args: &Deploy, form: &Form) -> Result<Self, Failure> {
-        let recipes = recipes(&args.formulae, &args.stack, &args.building)?;
+        let recipes = recipes(
+            &args.formulae,
+            &args.stack,
+            args.building.sources.formulae_dir.as_deref(),
+            &args.building.profile,
+        )?;
         for recipe in &recipes {
             check_network(recipe, &args.publishing)?;
         }

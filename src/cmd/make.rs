@@ -1,6 +1,6 @@
 //! One recipe to one artifact: reuse it, or build, prove and package it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::session::Session;
 use super::source::{self, Mirrors};
@@ -59,12 +59,13 @@ impl Manner {
 pub(super) fn recipes(
     formulae: &[FormulaRef],
     stack: &StackName,
-    args: &Building,
+    extra_dir: Option<&Path>,
+    profile: &str,
 ) -> Result<Vec<Recipe>, Failure> {
-    let catalog = Catalog::load(args.sources.formulae_dir.as_deref())?;
+    let catalog = Catalog::load(extra_dir)?;
     let mut ordered: Vec<Recipe> = Vec::new();
     for reference in formulae {
-        for recipe in catalog.recipes(reference, &args.profile, stack)? {
+        for recipe in catalog.recipes(reference, profile, stack)? {
             if !ordered
                 .iter()
                 .any(|known| known.reference == recipe.reference)
@@ -235,12 +236,7 @@ impl Workshop<'_> {
     }
 
     /// Runs the steps and puts the prefix in order.
-    fn build(
-        &self,
-        plan: &BuildPlan,
-        source: &std::path::Path,
-        made: &[Made],
-    ) -> Result<Built, Failure> {
+    fn build(&self, plan: &BuildPlan, source: &Path, made: &[Made]) -> Result<Built, Failure> {
         let session = self.session;
         let tarballs: Vec<PathBuf> = plan
             .dependencies

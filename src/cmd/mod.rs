@@ -1,5 +1,6 @@
 //! The commands: each a short pipeline over the rooms below.
 
+mod by_hand;
 mod delivery;
 mod deploy;
 mod deploy_runtimes;
@@ -23,6 +24,7 @@ mod reproduce;
 mod run;
 mod sandbox;
 mod session;
+mod shell;
 mod source;
 mod steward;
 mod target;
@@ -60,6 +62,7 @@ pub fn main() -> ExitCode {
         Command::DeployRuntimes(args) => deploy_runtimes::run(&global, args),
         Command::Prepare(args) => prepare::run(&global, args),
         Command::Run(args) => run::run(&global, args, &launcher),
+        Command::Shell(args) => shell::run(&global, args),
         Command::Verify(args) => verify::run(&global, args),
         Command::Promote(args) => promote::run(&global, args),
         Command::Gc(args) => gc::run(&global, args),

@@ -18,7 +18,12 @@ use crate::ui::{self, Built, Section, Summary};
 pub(super) fn run(global: &Global, args: &Sandbox) -> Result<Done, Failure> {
     let building = &args.building;
     let manifest = manifest(&args.stack, &building.sources.stacks)?;
-    let recipes = recipes(&args.formulae, &args.stack, building)?;
+    let recipes = recipes(
+        &args.formulae,
+        &args.stack,
+        building.sources.formulae_dir.as_deref(),
+        &building.profile,
+    )?;
     if args.dry_run {
         let sections = dry_run::sections(global, building, jobs(args.jobs), &manifest, &recipes)?;
         ui::print(&Section::render(&sections, terminal(global).palette()))?;

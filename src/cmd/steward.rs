@@ -291,8 +291,9 @@ impl Unprivileged {
 /// Whether a variable of the environment goes to the worker: what it needs, and none that is for
 /// secrets. Settings of targets go another way.
 fn is_harmless(name: &str) -> bool {
-    const NAMES: [&str; 17] = [
+    const NAMES: [&str; 18] = [
         "CI",
+        "COLORTERM",
         "COLUMNS",
         "HOME",
         "LANG",

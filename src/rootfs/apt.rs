@@ -318,6 +318,7 @@ fn spec(
             output: 256 << 20,
             tmpfs: 4 << 30,
         },
+        terminal: None,
         command: Command {
             argv: ["/bin/sh", "-c", &script(wanted, sources)]
                 .map(str::to_owned)

@@ -16,9 +16,9 @@ use super::exec::execute;
 use super::op::{FileSystem, Namespace, Op};
 use super::overlay::{open_all, overlay_options, tmpfs_options, unused_work};
 use super::seccomp;
-use super::spec::{Access, Identity};
+use super::spec::Identity;
 use super::wire::{Failure, ROLE, Report};
-use super::{End, copy, fuse, init};
+use super::{End, bind, copy, fuse, init, pty};
 use crate::model::GuestPath;
 use crate::sys::call::CallError;
 use crate::sys::inroot::{self, Links};
@@ -79,7 +79,13 @@ fn report(socket: &OwnedFd, step: usize, done: Result<(), Failure>) {
 fn open_socket() -> Result<OwnedFd, Failure> {
     process::block_signals()?;
     process::close_from(3, false)?;
-    Ok(process::duplicate(std::io::stdin().as_fd())?)
+    let socket = process::duplicate(std::io::stdin().as_fd())?;
+    // Nor are the launcher's own standard streams: they may be a person's terminal.
+    let null = mount::open_null()?;
+    for place in 0..3 {
+        process::install_fd(null.as_fd(), place)?;
+    }
+    Ok(socket)
 }
 
 fn receive(socket: &OwnedFd) -> Result<(Vec<Op>, Vec<OwnedFd>), Failure> {
@@ -212,7 +218,7 @@ impl Child<'_> {
                 source,
                 target,
                 access,
-            } => self.bind(source, target, *access),
+            } => bind::bind(self.root().as_fd(), source, target, *access),
             Op::PivotRoot => Ok(mount::pivot_into(self.root().as_fd())?),
             Op::KeepCapabilities { keep } => {
                 let set = keep.iter().fold(0, |set, one| set | 1 << (*one as u8));
@@ -223,6 +229,9 @@ impl Child<'_> {
             Op::NewSession => nix::unistd::setsid()
                 .map(drop)
                 .map_err(|errno| CallError::new("setsid", "")(errno).into()),
+            Op::OpenTerminal { terminal } => {
+                Ok(pty::open(terminal, &mut self.stdio, self.socket.as_fd())?)
+            }
             Op::LimitResources {
                 processes,
                 file_size,
@@ -404,21 +413,6 @@ impl Child<'_> {
         let at = inroot::open(self.root().as_fd(), target.relative(), Links::Refused)?;
         let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
         Ok(mount::remount(&mount::fd_path(at.as_fd()), flags)?)
-    }
-
-    fn bind(&self, source: &Path, target: &GuestPath, access: Access) -> Result<(), Failure> {
-        let source = mount::open_path(source)?;
-        let root = self.root().as_fd();
-        let at = if inroot::is_dir(source.as_fd())? {
-            inroot::open_or_make_dir(root, target.relative(), Links::Inside)?
-        } else {
-            inroot::open_or_make_file(root, target.relative(), Links::Inside)?
-        };
-        let forbid = Forbid {
-            write: access == Access::ReadOnly,
-            devices: true,
-        };
-        Ok(mount::bind(source.as_fd(), at.as_fd(), true, forbid)?)
     }
 
     /// Returns only if the command cannot be executed.

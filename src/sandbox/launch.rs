@@ -11,6 +11,7 @@ use super::error::SandboxError;
 use super::op::Op;
 use super::plan::namespaces;
 use super::probe::{self, Host, Rooting};
+use super::relay::Relay;
 use super::running::{PATIENCE, Running, Stop};
 use super::spec::{Changes, Identity, Limits, Network, SandboxSpec};
 use super::streams::{Input, Output, Stdio3};
@@ -185,7 +186,12 @@ impl Launcher {
         output: &mut Output<'_>,
         interrupt: &Interrupt,
     ) -> Result<Outcome, SandboxError> {
-        let stdio = Stdio3::open(input, output)?;
+        let terminal = plan.iter().find_map(|op| match op {
+            Op::OpenTerminal { terminal } => Some(terminal),
+            _ => None,
+        });
+        let stdio = Stdio3::open(input, output, terminal)?;
+        let mut relay = terminal.map(Relay::new).transpose()?;
         let started = Instant::now();
         let (mut running, told) = self.running(&mut plan)?;
         let message = serde_json::to_vec(&plan[told..]).expect("a plan is plain data");
@@ -193,7 +199,10 @@ impl Launcher {
         let reader = stdio.into_reader();
         let in_memory = |op: &Op| matches!(op, Op::MountOverlayInMemory { .. });
         let at_report = self.leaving && reader.is_none() && plan.iter().any(in_memory);
-        let (report, stop) = running.follow(reader, output, limits, interrupt, at_report);
+        let (report, stop) =
+            running.follow(reader, output, relay.as_mut(), limits, interrupt, at_report);
+        // Whatever is told from here on is told at a terminal that is as it was.
+        drop(relay);
         let wall = started.elapsed();
         let is_left = at_report && matches!(report, Ok(Some(_)));
         if !is_left {

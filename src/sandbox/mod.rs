@@ -4,6 +4,7 @@
 //! [`Launcher`] has them executed: it starts this executable again, which receives the plan by a
 //! socket and turns step by step into pid 1 of the sandbox and the command in it.
 
+mod bind;
 mod bpf;
 mod child;
 mod copy;
@@ -18,10 +19,13 @@ mod op;
 mod overlay;
 mod plan;
 mod probe;
+mod pty;
+mod relay;
 mod running;
 mod seccomp;
 pub mod spec;
 mod streams;
+pub mod terminal;
 mod wire;
 
 use std::fmt;

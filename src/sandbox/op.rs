@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::spec::{Access, Identity, Privileges};
+use super::spec::{Access, Identity, Privileges, Terminal};
 use crate::model::{Bytes, Elapsed, GuestPath, quoted};
+use crate::sys::terminal::Size;
 
 /// One step on the way from a process of the host to the command in its sandbox.
 ///
@@ -153,6 +154,11 @@ pub enum Op {
     },
     /// Be the leader of a new session, without a terminal.
     NewSession,
+    /// Open a terminal in that session, for the command; its other end goes to the launcher.
+    OpenTerminal {
+        /// What for, how large, in which modes.
+        terminal: Terminal,
+    },
     /// Lower what a process may use up.
     LimitResources {
         /// Processes and threads of the sandbox.
@@ -321,6 +327,30 @@ impl fmt::Display for Op {
                 Bytes(*memory)
             ),
             Self::NewSession => write!(f, "start a session without a terminal"),
+            Self::OpenTerminal {
+                terminal:
+                    Terminal {
+                        input,
+                        output,
+                        errors,
+                        size,
+                        modes: _,
+                    },
+            } => {
+                let streams = [(input, "input"), (output, "output"), (errors, "error")];
+                let streams = streams.into_iter().filter(|(is, _)| **is);
+                let streams: Vec<&str> = streams.map(|(_, name)| name).collect();
+                let Size { rows, columns, .. } = size;
+                let streams = streams.join(", ");
+                write!(
+                    f,
+                    "open a terminal of {columns}x{rows} as standard {streams}"
+                )?;
+                if *input {
+                    f.write_str("; it controls the session")?;
+                }
+                Ok(())
+            }
             Self::LimitResources {
                 processes,
                 file_size,

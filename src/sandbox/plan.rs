@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::op::{Capability, FileSystem, Namespace, Op};
 use super::probe::{Host, Rooting};
 use super::spec::{
-    Bind, Changes, Command, Identity, Limits, Network, Privileges, Root, SandboxSpec,
+    Bind, Changes, Command, Identity, Limits, Network, Privileges, Root, SandboxSpec, Terminal,
 };
 use crate::model::GuestPath;
 
@@ -98,6 +98,7 @@ pub fn plan(spec: &SandboxSpec, host: &Host) -> Result<Vec<Op>, PlanError> {
         privileges,
         network,
         limits,
+        terminal,
         command,
     } = spec;
     check_command(command)?;
@@ -116,7 +117,7 @@ pub fn plan(spec: &SandboxSpec, host: &Host) -> Result<Vec<Op>, PlanError> {
     }
     ops.push(Op::PivotRoot);
     plan_rights(&mut ops, *privileges, *network, host);
-    plan_command(&mut ops, *privileges, limits, command);
+    plan_command(&mut ops, *privileges, limits, terminal.as_ref(), command);
     Ok(ops)
 }
 
@@ -281,7 +282,13 @@ fn plan_rights(ops: &mut Vec<Op>, privileges: Privileges, network: Network, host
     }
 }
 
-fn plan_command(ops: &mut Vec<Op>, privileges: Privileges, limits: &Limits, command: &Command) {
+fn plan_command(
+    ops: &mut Vec<Op>,
+    privileges: Privileges,
+    limits: &Limits,
+    terminal: Option<&Terminal>,
+    command: &Command,
+) {
     let Limits {
         wall,
         memory,
@@ -292,6 +299,11 @@ fn plan_command(ops: &mut Vec<Op>, privileges: Privileges, limits: &Limits, comm
     } = *limits;
     ops.push(Op::StartCommand { wall, memory });
     ops.push(Op::NewSession);
+    ops.extend(
+        terminal
+            .cloned()
+            .map(|terminal| Op::OpenTerminal { terminal }),
+    );
     ops.push(Op::LimitResources {
         processes,
         file_size,

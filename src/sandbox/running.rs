@@ -14,9 +14,10 @@ use nix::sys::socket::{Shutdown, shutdown};
 use nix::unistd::Pid;
 
 use super::error::SandboxError;
+use super::relay::{HungUp, Relay};
 use super::spec::Limits;
 use super::streams::Output;
-use super::wire::{ROLE, Report};
+use super::wire::{Message, ROLE, Report};
 use super::{End, child};
 use crate::sys::call::CallError;
 use crate::sys::interrupt::{Interrupt, Interrupted};
@@ -106,6 +107,7 @@ impl Running {
         &mut self,
         mut reader: Option<OwnedFd>,
         output: &mut Output<'_>,
+        mut relay: Option<&mut Relay>,
         limits: Limits,
         interrupt: &Interrupt,
         at_report: bool,
@@ -118,7 +120,18 @@ impl Running {
         let mut buffer = vec![0; if reader.is_some() { CHUNK } else { 0 }];
         loop {
             let next = told.map_or(overdue, |told| Some(told + PATIENCE));
-            let ready = self.poll(reader.as_ref(), interrupt, told.is_some(), next);
+            let ready = self.poll(
+                reader.as_ref(),
+                relay.as_deref(),
+                interrupt,
+                told.is_some(),
+                next,
+            );
+            if let Some(Err(HungUp)) = relay.as_mut().map(|relay| relay.turn())
+                && stop.is_none()
+            {
+                stop = Some(Stop::Interrupted(Interrupted(Signal::SIGHUP)));
+            }
             if ready.output
                 && let Some(fd) = &reader
             {
@@ -160,8 +173,19 @@ impl Running {
                 continue;
             }
             match receive(self.socket.as_fd()) {
-                Ok(Some(first)) => {
+                Ok(Some((Message::Terminal, fds))) => {
+                    let connected = relay.as_mut().zip(fds.into_iter().next());
+                    let connected = connected.map(|(relay, fd)| relay.connect(fd));
+                    if let Some(Err(error)) = connected {
+                        self.end();
+                        return (Err(error.into()), stop);
+                    }
+                }
+                Ok(Some((Message::Over(first), _))) => {
                     report.get_or_insert(first);
+                    if let Some(relay) = &mut relay {
+                        relay.finish();
+                    }
                     if at_report {
                         return (Ok(report), stop);
                     }
@@ -183,6 +207,7 @@ impl Running {
     fn poll(
         &self,
         reader: Option<&OwnedFd>,
+        relay: Option<&Relay>,
         interrupt: &Interrupt,
         is_told: bool,
         next: Option<Instant>,
@@ -205,12 +230,16 @@ impl Running {
         if let Some(reader) = reader {
             fds.push(PollFd::new(reader.as_fd(), PollFlags::POLLIN));
         }
+        let patience = match relay.map(|relay| relay.watch(&mut fds)) {
+            Some(Some(soon)) => patience.min(soon),
+            _ => patience,
+        };
         // EINTR is a signal's doing, and then `interrupt` tells.
         let _ = poll(&mut fds, patience);
         let is_ready = |fd: Option<&PollFd<'_>>| fd.and_then(PollFd::any).unwrap_or(false);
         Ready {
             report: is_ready(fds.first()),
-            output: is_ready(fds.get(2)),
+            output: reader.is_some() && is_ready(fds.get(2)),
         }
     }
 
@@ -236,12 +265,12 @@ struct Ready {
     output: bool,
 }
 
-fn receive(socket: BorrowedFd<'_>) -> Result<Option<Report>, SandboxError> {
-    let Some((message, _)) = socket::receive(socket)? else {
+fn receive(socket: BorrowedFd<'_>) -> Result<Option<(Message, Vec<OwnedFd>)>, SandboxError> {
+    let Some((message, fds)) = socket::receive(socket)? else {
         return Ok(None);
     };
     serde_json::from_slice(&message)
-        .map(Some)
+        .map(|message| Some((message, fds)))
         .map_err(|_| CallError::new("recvmsg", message.len())(Errno::EPROTO).into())
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::GuestPath;
+use crate::sys::terminal::{Modes, Size};
 
 /// Everything about one run of one command in a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +27,8 @@ pub struct SandboxSpec {
     pub network: Network,
     /// What it may use up.
     pub limits: Limits,
+    /// The terminal it is used at; without one, none controls it.
+    pub terminal: Option<Terminal>,
     /// What is run.
     pub command: Command,
 }
@@ -111,6 +114,24 @@ pub enum Network {
     None,
     /// The host's.
     Host,
+}
+
+/// A terminal of the sandbox's own, in place of those standard streams that are this process's
+/// terminal: what is typed at that one is handed in, what is printed is handed out, and the sandbox
+/// never has that one itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terminal {
+    /// Whether it is standard input. Then it also controls the command: keys are signals, and jobs
+    /// can be stopped and brought back.
+    pub input: bool,
+    /// Whether it is standard output.
+    pub output: bool,
+    /// Whether it is standard error.
+    pub errors: bool,
+    /// Its size at first.
+    pub size: Size,
+    /// Its modes at first.
+    pub modes: Modes,
 }
 
 /// What a run may use up. Reaching one ends the run, and the outcome says which.

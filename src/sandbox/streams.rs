@@ -1,14 +1,14 @@
 //! The command's standard streams, as the launcher hands them to the sandbox.
 
-use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use super::error::SandboxError;
+use super::spec::Terminal;
 use crate::sys::call::CallError;
-use crate::sys::socket;
+use crate::sys::{mount, socket};
 
 /// The command's standard input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,16 +29,23 @@ pub enum Output<'a> {
 
 /// The three standard descriptors of the command, and the end of the pipe that is read here.
 pub(super) struct Stdio3 {
-    stdin: Option<OwnedFd>,
+    null: Option<OwnedFd>,
+    /// Which are of `null`.
+    nothing: [bool; 3],
     pipe: Option<(OwnedFd, OwnedFd)>,
 }
 
 impl Stdio3 {
-    pub(super) fn open(input: Input, output: &Output<'_>) -> Result<Self, SandboxError> {
-        let stdin = match input {
-            Input::Null => Some(OwnedFd::from(fs_open_null()?)),
-            Input::Inherit => None,
-        };
+    /// Those that are going to be the sandbox's own terminal are nothing here.
+    pub(super) fn open(
+        input: Input,
+        output: &Output<'_>,
+        terminal: Option<&Terminal>,
+    ) -> Result<Self, SandboxError> {
+        let at_terminal = terminal.map_or([false; 3], |at| [at.input, at.output, at.errors]);
+        let mut nothing = at_terminal;
+        nothing[0] |= input == Input::Null;
+        let null = nothing.contains(&true).then(mount::open_null).transpose()?;
         let pipe = match output {
             Output::Inherit => None,
             Output::Lines(_) => Some(
@@ -46,17 +53,26 @@ impl Stdio3 {
                     .map_err(CallError::new("pipe2", "O_CLOEXEC"))?,
             ),
         };
-        Ok(Self { stdin, pipe })
+        Ok(Self {
+            null,
+            nothing,
+            pipe,
+        })
     }
 
     pub(super) fn send(&self, to: BorrowedFd<'_>, message: &[u8]) -> Result<(), CallError> {
-        let Self { stdin, pipe } = self;
+        let Self {
+            null,
+            nothing,
+            pipe,
+        } = self;
         let write = pipe.as_ref().map(|(_, write)| write.as_raw_fd());
-        let fds = [
-            stdin.as_ref().map_or(0, AsRawFd::as_raw_fd),
-            write.unwrap_or(1),
-            write.unwrap_or(2),
-        ];
+        let mut fds = [0, write.unwrap_or(1), write.unwrap_or(2)];
+        for (fd, nothing) in fds.iter_mut().zip(nothing) {
+            if let Some(null) = null.as_ref().filter(|_| *nothing) {
+                *fd = null.as_raw_fd();
+            }
+        }
         match socket::send(to, message, &fds) {
             // It has died already; how is told by what it has said, or its status.
             Err(error) if error.errno == Errno::EPIPE => Ok(()),
@@ -68,11 +84,4 @@ impl Stdio3 {
     pub(super) fn into_reader(self) -> Option<OwnedFd> {
         self.pipe.map(|(read, _)| read)
     }
-}
-
-fn fs_open_null() -> Result<File, CallError> {
-    File::open("/dev/null").map_err(|error| {
-        let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
-        CallError::new("open", "/dev/null")(errno)
-    })
 }

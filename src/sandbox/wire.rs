@@ -1,6 +1,6 @@
 //! What a launcher and its sandbox say to each other.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -13,7 +13,16 @@ use crate::sys::socket;
 /// `argv[0]` of the sandbox's own processes.
 pub(super) const ROLE: &str = "pybuild-sandbox";
 
-/// What the sandbox tells its launcher. The first message is the one that counts.
+/// What the sandbox tells its launcher.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Message {
+    /// The command has a terminal of its own; the other end comes with this.
+    Terminal,
+    /// How it ended. The first one counts.
+    Over(Report),
+}
+
+/// How it ended.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Report {
     /// A step of the plan failed, and nothing was run.
@@ -87,9 +96,20 @@ impl From<CallError> for Failure {
 
 impl Report {
     /// Tells the launcher. If it is gone there is nobody left to tell.
-    pub(super) fn send(&self, to: BorrowedFd<'_>) {
-        if let Ok(bytes) = serde_json::to_vec(self) {
-            let _ = socket::send(to, &bytes, &[]);
-        }
+    pub(super) fn send(self, to: BorrowedFd<'_>) {
+        let _ = Message::Over(self).send(to, None);
+    }
+}
+
+impl Message {
+    /// Tells the launcher, with a descriptor.
+    pub(super) fn send(
+        &self,
+        to: BorrowedFd<'_>,
+        with: Option<BorrowedFd<'_>>,
+    ) -> Result<(), CallError> {
+        let bytes = serde_json::to_vec(self).expect("a message is plain data");
+        let fds: Vec<_> = with.iter().map(BorrowedFd::as_raw_fd).collect();
+        socket::send(to, &bytes, &fds)
     }
 }

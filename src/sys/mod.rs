@@ -13,4 +13,5 @@ pub mod mount;
 pub mod namespace;
 pub mod process;
 pub mod socket;
+pub mod terminal;
 pub mod xattr;

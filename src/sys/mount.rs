@@ -276,6 +276,14 @@ pub fn open_path(path: &Path) -> Result<OwnedFd, CallError> {
     open(path, flags, nix::sys::stat::Mode::empty()).map_err(CallError::path("open", path))
 }
 
+/// Opens `/dev/null`.
+pub fn open_null() -> Result<OwnedFd, CallError> {
+    use nix::fcntl::{OFlag, open};
+    let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
+    open("/dev/null", flags, nix::sys::stat::Mode::empty())
+        .map_err(CallError::new("open", "/dev/null"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

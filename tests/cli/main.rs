@@ -36,4 +36,6 @@ mod secrets;
 #[path = "../support/server.rs"]
 #[allow(dead_code)] // the downloads' own tests do worse things to it
 mod server;
+mod shell;
 mod steps;
+mod terminal;

@@ -62,6 +62,16 @@ impl Pybuild {
         self
     }
 
+    pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    /// To be started in another way.
+    pub(crate) fn into_command(self) -> Command {
+        self.command
+    }
+
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
@@ -197,7 +207,8 @@ impl Running {
     }
 }
 
-fn code(status: ExitStatus) -> i32 {
+/// As a shell tells it.
+pub(crate) fn code(status: ExitStatus) -> i32 {
     let signalled = || status.signal().map(|signal| 128 + signal);
     status.code().or_else(signalled).expect("an end")
 }

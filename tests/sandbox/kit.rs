@@ -69,6 +69,7 @@ impl Sandbox {
                 output: 1 << 20,
                 tmpfs: 16 << 20,
             },
+            terminal: None,
             command: Command {
                 argv: Vec::new(),
                 env: [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into(),

@@ -222,6 +222,7 @@ fn spec(stage: &Stage<'_>, script: &str) -> SandboxSpec {
             output: 64 << 20,
             tmpfs: 1 << 30,
         },
+        terminal: None,
         command: Command {
             argv: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
             env: env

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::sandbox::spec::Access;
+use crate::sys::terminal::{Modes, Size};
 
 fn host() -> Host {
     Host {
@@ -44,6 +45,7 @@ fn spec() -> SandboxSpec {
             output: 1_000_000,
             tmpfs: 1_000_000_000,
         },
+        terminal: None,
         command: Command {
             argv: ["make", "-j2", "CC=gcc -O2"].map(str::to_owned).to_vec(),
             env: [("PATH", "/usr/bin"), ("NOTE", "it's\nnew")]
@@ -146,6 +148,36 @@ fn what_differs_is_what_was_asked_for() {
     enter new namespaces: user, mount, pid, ipc, uts, cgroup
     reach no abstract socket outside (Landlock)
     ");
+    let terminal = Terminal {
+        input: true,
+        output: false,
+        errors: true,
+        size: Size {
+            rows: 24,
+            columns: 80,
+            ..Size::default()
+        },
+        modes: Modes {
+            input: 0,
+            output: 0,
+            local: 0,
+            characters: Vec::new(),
+        },
+    };
+    let at_terminal = SandboxSpec {
+        terminal: Some(terminal.clone()),
+        ..spec()
+    };
+    insta::assert_snapshot!(new_lines(&at_terminal, &host()), @"open a terminal of 80x24 as standard input, error; it controls the session");
+    let printing = SandboxSpec {
+        terminal: Some(Terminal {
+            input: false,
+            output: true,
+            ..terminal
+        }),
+        ..spec()
+    };
+    insta::assert_snapshot!(new_lines(&printing, &host()), @"open a terminal of 80x24 as standard output, error");
     let copying = host().with_rooting(Rooting::Copy);
     insta::assert_snapshot!(new_lines(&spec(), &copying), @"copy /store/base + /store/more to /scratch/upper as /");
     let program = "/usr/bin/fuse-overlayfs".into();
