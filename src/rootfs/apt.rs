@@ -386,3 +386,86 @@ fn script(wanted: &[String], sources: &[String]) -> String {
     );
     script
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_apt_prints_says_why_it_failed() {
+        let table = [
+            (
+                "E: The repository 'http://x trusty Release' does not have a Release file.",
+                Cause::Moved,
+            ),
+            (
+                "W: Failed to fetch http://x/Packages  404  Not Found [IP: 192.0.2.1 80]\n\
+                 E: Unable to locate package a",
+                Cause::Moved,
+            ),
+            ("Temporary failure resolving 'x'", Cause::Network),
+            ("Could not connect to x:80 (192.0.2.1).", Cause::Network),
+            ("E: Unable to locate package a", Cause::Unknown),
+            (
+                "E: Package 'a' has no installation candidate",
+                Cause::Unknown,
+            ),
+            ("dpkg: error processing package a", Cause::Other),
+            ("", Cause::Other),
+        ];
+        for (log, cause) in table {
+            assert_eq!(Cause::of(log), cause, "{log}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_decides_the_key_and_what_came_the_digest() {
+        let list = |text: &str| -> Vec<String> {
+            let words = text.split(' ').filter(|word| !word.is_empty());
+            words.map(str::to_owned).collect()
+        };
+        let (below, other) = (Sha256::of(b"a"), Sha256::of(b"b"));
+        let keys = [
+            key(&below, &list("a"), &[]),
+            key(&other, &list("a"), &[]),
+            key(&below, &list("a b"), &[]),
+            key(&below, &list("b a"), &[]),
+            key(&below, &list("a"), &list("b")),
+            key(&below, &list("a"), &list("c")),
+        ];
+        let package = |version: &str| Package {
+            name: "a".to_owned(),
+            version: version.to_owned(),
+            arch: "all".to_owned(),
+        };
+        let digests = [
+            digest(&below, &list("a"), &[package("1")]),
+            digest(&other, &list("a"), &[package("1")]),
+            digest(&below, &list("a"), &[package("2")]),
+            digest(&below, &list("a b"), &[package("1")]),
+        ];
+        for all in [&keys[..], &digests] {
+            for (n, one) in all.iter().enumerate() {
+                assert!(!all[..n].contains(one), "number {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn apt_is_given_sources_only_if_there_are_some() {
+        let wanted = ["a".to_owned(), "g++".to_owned()];
+        let own = script(&wanted, &[]);
+        assert!(own.contains("\napt-get install a g++\n"), "{own}");
+        assert!(!own.contains("sources.list"), "{own}");
+        let line = "deb http://mirror.example.org/a $b `c` main".to_owned();
+        let given = script(&wanted, std::slice::from_ref(&line));
+        assert!(
+            given.contains(&format!("<<'END'\n{line}\nEND\n")),
+            "{given}"
+        );
+        assert!(
+            given.contains("Dir::Etc::SourceParts \"/dev/null\""),
+            "{given}"
+        );
+    }
+}

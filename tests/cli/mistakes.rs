@@ -15,10 +15,10 @@ fn mistakes_on_the_command_line_are_named_with_what_was_meant() {
             &["no stack `debian-21`", "hint: did you mean `debian-12`?"],
         ),
         (
-            &["prepare", "ubuntu"],
+            &["prepare", "fedora"],
             &[
-                "no stack `ubuntu`",
-                "hint: there are debian-11, debian-12, debian-13",
+                "no stack `fedora`",
+                "hint: there are cedar-14, cflinuxfs3, cflinuxfs4, debian-11",
             ],
         ),
         (

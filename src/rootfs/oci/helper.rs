@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn an_interrupt_ends_it() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        install(dir.path(), "exec sleep 600");
+        install(dir.path(), "exec /bin/sleep 600");
         let env = BTreeMap::from([("PATH".to_owned(), dir.path().into())]);
         let interrupt = Interrupt::manual().expect("an eventfd");
         interrupt.raise(Signal::SIGINT);
