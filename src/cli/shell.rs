@@ -100,7 +100,10 @@ impl FromStr for Bind {
             _ => (text, false),
         };
         let (source, target) = match rest.rsplit_once(":/") {
-            Some((source, target)) => (source, Some(format!("/{target}").parse()?)),
+            Some((source, target)) => match target.rsplit_once(':') {
+                Some((_, word)) => return Err(BindError::Word(word.to_owned())),
+                None => (source, Some(format!("/{target}").parse()?)),
+            },
             None => match rest.rsplit_once(':') {
                 Some((_, word)) => return Err(BindError::Word(word.to_owned())),
                 None => (rest, None),
