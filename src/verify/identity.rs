@@ -446,3 +446,33 @@ fn defined(header: &str, name: &str) -> Option<String> {
         Some(text.trim_matches('"').to_owned())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_of_another_version_are_told() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let headers = [
+            ("sqlite3.h", "#define SQLITE_VERSION        \"3.46.1\"\n"),
+            ("python3.11/patchlevel.h", "#define PY_VERSION \"3.11.2\"\n"),
+        ];
+        for (name, text) in headers {
+            let path = dir.path().join("include").join(name);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("mkdir");
+            fs::write(path, text).expect("written");
+        }
+        let told = |claimed: &str| {
+            let claimed = claimed.parse().expect("a reference");
+            own_version(dir.path(), &claimed).expect("readable")
+        };
+        for right in ["sqlite-3.46.1", "python-3.11.2", "tool-1.0"] {
+            assert_eq!(told(right), [""; 0], "{right}");
+        }
+        let wrong = "its include/sqlite3.h is of 3.46.1, not 3.46.0";
+        assert_eq!(told("sqlite-3.46.0"), [wrong]);
+        let wrong = "its include/python3.11/patchlevel.h is of 3.11.2, not 3.11.3";
+        assert_eq!(told("python-3.11.3"), [wrong]);
+    }
+}

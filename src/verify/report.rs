@@ -103,3 +103,47 @@ impl Report {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_looked_at_and_is_right_is_sound() {
+        let key = || "a.tar.gz".to_owned();
+        let checked = || Checked {
+            key: key(),
+            size: None,
+            sha256: None,
+            rules: Vec::new(),
+        };
+        let finding = || Finding {
+            key: key(),
+            rule: Rule::Present,
+            detail: String::new(),
+        };
+        let unseen = || Unseen {
+            key: key(),
+            why: String::new(),
+        };
+        // How many were checked, found and not seen.
+        let table = [
+            ((0, 0, 0), Verdict::Unknown),
+            ((1, 0, 0), Verdict::Sound),
+            ((1, 0, 1), Verdict::Unknown),
+            ((1, 1, 0), Verdict::Wrong),
+            ((1, 1, 1), Verdict::Wrong),
+            ((0, 1, 0), Verdict::Wrong),
+            ((0, 0, 1), Verdict::Unknown),
+        ];
+        for ((checks, findings, blind), expected) in table {
+            let report = Report {
+                checked: vec![checked(); checks],
+                findings: vec![finding(); findings],
+                unseen: vec![unseen(); blind],
+                ..Report::default()
+            };
+            assert_eq!(report.verdict(), expected, "{checks} {findings} {blind}");
+        }
+    }
+}

@@ -200,3 +200,31 @@ fn climbs_out(from: &Path, to: &Path) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_names_than_are_kept_are_told() {
+        let added = |count: u8| {
+            let mut members = Members::default();
+            for n in 0..count {
+                members.add(&Entry {
+                    name: b"long",
+                    path: Ok(vec![n + 1; NAMES / 4 - 2 * OVERHEAD]),
+                    kind: EntryKind::File,
+                    link: b"",
+                    target: Err("it is no link"),
+                    mode: 0o644,
+                    size: 0,
+                });
+            }
+            members.finish()
+        };
+        assert_eq!(added(4), Unsafe::default());
+        let wrong = added(5);
+        assert_eq!(wrong.count, 1);
+        assert!(wrong.told[0].contains("not all looked at"), "{wrong:?}");
+    }
+}

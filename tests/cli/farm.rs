@@ -245,3 +245,64 @@ fn what_a_matrix_cannot_be_made_of_is_said() {
     }
     case.delivered_nothing();
 }
+
+#[test]
+fn what_needs_something_that_breaks_is_not_called_published() {
+    let Some(case) = Case::new() else { return };
+    let run = matrix(&case, "good-1.*");
+    let script = case.at("formulae/base/make.sh");
+    fs::write(script, "echo it breaks; exit 3\n").expect("written");
+    let ran = run.run();
+    assert_eq!(ran.code, 1, "{}\n{}", ran.err, ran.out);
+    let why = "base-1.0 for debian-12: make of base-1.0 failed with exit code 3";
+    for version in ["1.0", "1.1"] {
+        let said = format!("good-{version} for debian-12: not tried: {why}\n");
+        assert!(ran.out.contains(&said), "{said}: {}", ran.out);
+    }
+    let said = "error: 2 of 2 are not published";
+    assert!(ran.err.contains(said), "{}", ran.err);
+    case.delivered_nothing();
+}
+
+#[test]
+fn a_matrix_does_not_publish_what_is_built_with_the_network_open() {
+    let Some(case) = Case::new() else { return };
+    for dry in [&["--dry-run"][..], &[]] {
+        let run = matrix(&case, "good-1.0").args(dry);
+        let formula = case.at("formulae/base.toml");
+        let text = fs::read_to_string(&formula).expect("there");
+        let open = text.replace("versions = \">=1\"", "versions = \">=1\"\nnetwork = true");
+        assert_ne!(open, text);
+        fs::write(formula, open).expect("written");
+        let ran = run.run();
+        assert_eq!(ran.code, 1, "{}\n{}", ran.err, ran.out);
+        let said = "base-1.0 is built with the network open";
+        assert!(ran.out.contains(said), "{}", ran.out);
+        let said = "error: 1 of 1 are not published";
+        assert!(ran.err.contains(said), "{}", ran.err);
+        case.delivered_nothing();
+    }
+}
+
+#[test]
+fn supported_stacks_are_those_whose_end_of_life_is_to_come() {
+    let case = Case::bare();
+    let manifests = case.at("manifests");
+    fs::create_dir_all(&manifests).expect("mkdir");
+    let known = include_str!("../../rootfs-manifests/debian-12.toml");
+    for (name, end) in [("ended-1", "2001-01-01"), ("endless-1", "9999-12-31")] {
+        let lines = known.lines().map(|line| match line.split_once(" = ") {
+            Some(("name", _)) => format!("name = \"{name}\"\n"),
+            Some(("end_of_life", _)) => format!("end_of_life = {end}\n"),
+            _ => format!("{line}\n"),
+        });
+        let text: String = lines.collect();
+        fs::write(manifests.join(format!("{name}.toml")), text).expect("written");
+    }
+    let run = command(&case, "deploy-runtimes").args(["--dry-run", "--stacks", "supported"]);
+    let run = run.args(["--runtimes", "good-1.0", "--manifests"]);
+    let run = run.args([manifests]).args(["--target"]);
+    let ran = run.args([case.dist()]).run().succeeds();
+    assert!(ran.out.contains("endless-1"), "{}", ran.out);
+    assert!(!ran.out.contains("ended-1"), "{}", ran.out);
+}

@@ -10,9 +10,12 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use pybuild::archive::Codec;
 use pybuild::model::Sha256;
+use pybuild::publish::Head;
 use pybuild::verify::facts::Seen;
 use pybuild::verify::rules::judge;
-use pybuild::verify::{Archive, Depth, Facts, Inside, RULES, Rule, Stream, Unsafe, Verdict};
+use pybuild::verify::{
+    Archive, Depth, Facts, Indexed, Inside, RULES, Rule, Stream, Unsafe, Verdict,
+};
 
 use crate::kit::{Dist, Entry, FLAT, PYTHON, SQLITE, directory, file, found, made_of, symlink};
 
@@ -37,22 +40,72 @@ fn cases() -> impl Iterator<Item = &'static Case> {
         .flatten()
 }
 
+/// What a store says of three bytes whose digest it knows.
+fn head(of: &[u8]) -> Seen<Head> {
+    Seen::There(Head {
+        size: 3,
+        sha256: Some(Sha256::of(of)),
+        parts: None,
+        etag: None,
+    })
+}
+
 /// What is seen only on targets and with tools that this test has not: as facts.
 type Seeing = (&'static str, fn(&mut Facts), (&'static str, Rule));
 
 const FACTS: &[Seeing] = &[
     (
         "the store says another digest",
+        |facts| facts.archives[0].head = head(b"other"),
+        (PYTHON, Rule::Digest),
+    ),
+    (
+        "the store says another digest, and nobody read the bytes",
         |facts| {
-            let head = pybuild::publish::Head {
-                size: 3,
-                sha256: Some(Sha256::of(b"other")),
-                parts: None,
-                etag: None,
-            };
-            facts.archives[0].head = Seen::There(head);
+            facts.archives[0].head = head(b"other");
+            facts.archives[0].bytes = Seen::NotLooked;
         },
         (PYTHON, Rule::Digest),
+    ),
+    (
+        "the store says another digest than the index, and nobody read the bytes",
+        |facts| {
+            facts.archives[0].head = head(b"abc");
+            facts.archives[0].bytes = Seen::NotLooked;
+            facts.archives[0].indexed = Some(Indexed {
+                size: 3,
+                sha256: Sha256::of(b"other"),
+            });
+        },
+        (PYTHON, Rule::Index),
+    ),
+    (
+        "the listing says another size",
+        |facts| facts.archives[0].listed = Some(4),
+        (PYTHON, Rule::Size),
+    ),
+    (
+        "it went after the store had told of it",
+        |facts| {
+            facts.archives[0].head = head(b"abc");
+            facts.archives[0].bytes = Seen::Absent;
+        },
+        (PYTHON, Rule::Present),
+    ),
+    (
+        "the store refuses to tell of it",
+        |facts| facts.archives[0].head = Seen::Unreadable("access denied".to_owned()),
+        (PYTHON, Rule::Readable),
+    ),
+    (
+        "the store refuses to give its .sha256",
+        |facts| facts.archives[0].checksum = Seen::Unreadable("access denied".to_owned()),
+        (PYTHON, Rule::Readable),
+    ),
+    (
+        "the store refuses to give its record",
+        |facts| facts.archives[0].record = Seen::Unreadable("access denied".to_owned()),
+        (PYTHON, Rule::Readable),
     ),
     (
         "the store refuses to give it",

@@ -18,7 +18,7 @@ use pybuild::sys::interrupt::Interrupt;
 use pybuild::verify::{Identify, IdentityError, Report, Rule, Tools, Verdict, VerifyError, verify};
 
 use crate::image::shell_image;
-use crate::kit::{Dist, Entry, file, found, made_of};
+use crate::kit::{Dist, Entry, file, found, made_of, symlink};
 
 const TOOL: &str = r#"
 schema = 1
@@ -249,4 +249,48 @@ fn what_cannot_be_identified_is_not_called_sound() {
         return;
     };
     assert_eq!(found(&report), [(broken, Rule::Whole)]);
+}
+
+#[test]
+fn what_its_record_says_of_it_must_hold_too() {
+    let mut dist = Dist::empty();
+    let tool = "debian-12/runtimes/tool-1.0.tar.gz";
+    let dangling = "debian-12/runtimes/python-3.7.2.tar.gz";
+    let lossy = "debian-12/runtimes/python-3.7.3.tar.gz";
+    let recorded = |key: &str, reference: &str, entries: &[Entry<'_>], module: &str| {
+        dist.add(key, reference);
+        dist.forge(key, &made_of(entries));
+        dist.amend(key, |record| {
+            record.product.arch = Arch::host().expect("a known machine");
+            record.making.modules = vec![module.to_owned()];
+        });
+    };
+    let lost = interpreter("3.7.3", "_special");
+    let python = program("bin/python", &lost);
+    let says = program("bin/tool", "#!/bin/sh\necho 1.0\n");
+    recorded(tool, "tool-1.0", &[says, python], "_special");
+    let python = program("bin/python", &lost);
+    recorded(lossy, "python-3.7.3", &[python], "_special");
+    let text = interpreter("3.7.2", "nothing");
+    let entries = [program("bin/python", &text), symlink("gone", "nothing")];
+    recorded(dangling, "python-3.7.2", &entries, "json");
+    let Some(report) = identified(&mut dist, "debian-12") else {
+        return;
+    };
+    let details: Vec<(&str, Rule, &str)> = report
+        .findings
+        .iter()
+        .map(|found| (found.key.as_str(), found.rule, found.detail.as_str()))
+        .collect();
+    let imports = "the check imports at /app/.heroku/python: _special: No module named _special";
+    let of_tool = "the check imports at /app/tool: _special: No module named _special";
+    let leads = "gone is a symlink to nothing, nothing";
+    assert_eq!(
+        details,
+        [
+            (dangling, Rule::Identity, leads),
+            (lossy, Rule::Identity, imports),
+            (tool, Rule::Identity, of_tool),
+        ]
+    );
 }

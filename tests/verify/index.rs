@@ -108,6 +108,8 @@ fn a_directory_is_indexed_once_and_again_only_if_it_has_changed() {
     let host = dist.path().to_str().expect("ASCII");
     assert!(!text.contains(host), "{text}");
     dist.add("debian-12/runtimes/python-3.13.5.tar.gz", "python-3.13.5");
+    let dry = index(&place, &dist, &["--dry-run"]);
+    dry.says("would be listed");
     let ran = index(&place, &dist, &[]);
     assert_eq!(ran.code, 0, "{}", ran.err);
     ran.says("index.html and index.json written\n");

@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 use std::process::Command;
 
+use pybuild::archive::Codec;
 use serde_json::Value;
 
 use crate::kit::{Dist, FLAT, PYTHON, SQLITE};
@@ -273,4 +274,45 @@ fn record_adopts_and_later_runs_compare() {
     let ran = place.verify(&dist, &[]);
     assert_eq!(ran.code, 2, "{}", ran.out);
     assert!(ran.err.contains("cut short"), "{}", ran.err);
+}
+
+#[test]
+fn what_was_asked_for_and_could_not_be_done_is_not_called_sound() {
+    let place = Place::new();
+    let dist = Dist::sound();
+    // Its record is of a source that no formula has: it cannot be built again.
+    let args = ["--rebuild", "debian-12", "python-3.11.2"];
+    let ran = place.verify(&dist, &args);
+    assert_eq!(ran.code, 75, "{}{}", ran.out, ran.err);
+    ran.says("it was not built again: the formula has another source by now");
+    let json = place.verify(&dist, &[&args[..], &["--json"]].concat());
+    assert_eq!(json.code, 75, "{}", json.err);
+    let json: Value = serde_json::from_str(&json.out).expect("JSON");
+    assert_eq!(json["verdict"], "unknown");
+    assert_eq!(json["unseen"][0]["key"], PYTHON);
+    // Of this stack there are no images, so that nobody can run what is there.
+    let dist = Dist::empty();
+    let bytes = crate::kit::tarball(Codec::Gzip).bytes;
+    dist.put("nowhere-1/runtimes/python-3.11.2.tar.gz", &bytes);
+    place
+        .verify(&dist, &["--record"])
+        .ends(0, "the 1 archive is sound");
+    let ran = place.verify(&dist, &["--identity"]);
+    assert_eq!(ran.code, 75, "{}{}", ran.out, ran.err);
+    ran.says("its identity cannot be told: there is no run image of its stack");
+}
+
+#[test]
+fn archives_are_unpacked_unless_somebody_says_otherwise() {
+    let place = Place::new();
+    let dist = Dist::sound();
+    let mut cut = crate::kit::tarball(Codec::Gzip);
+    cut.bytes.truncate(cut.bytes.len() / 2);
+    dist.forge(PYTHON, &cut);
+    place
+        .verify(&dist, &["--digests"])
+        .ends(0, "all 3 archives are as recorded; they were not unpacked");
+    let ran = place.verify(&dist, &[]);
+    ran.ends(4, "1 of 3 archives is wrong");
+    ran.says(&format!("\n\n{PYTHON}\n  whole "));
 }

@@ -157,3 +157,60 @@ fn the_web_needs_a_list_and_no_credentials() {
     let report = look(&dist, &remote, &tools).expect("reachable");
     assert_eq!(found(&report), [(PYTHON, Rule::Digest)]);
 }
+
+#[test]
+fn what_could_not_be_asked_of_a_bucket_leaves_it_unknown() {
+    let root = root();
+    let dist = Dist::sound();
+    upload(&dist, &bucket(&Server::start(root.path(), AWS).url()));
+    dist.index();
+    let index = dist.get("index.json");
+    fs::write(at(root.path(), "index.json"), index).expect("written");
+    for (what, key) in [("/index.json", "index.json"), ("uploads", ".")] {
+        let down = Server::faulty(root.path(), AWS, move |_, seen| {
+            if seen.is("GET", what) {
+                refusal(503, "SlowDown")
+            } else {
+                Fault::None
+            }
+        });
+        let report = look(&dist, &bucket(&down.url()), &Tools::default()).expect("listed");
+        assert!(down.count("GET", what) > 0, "{what} is asked for");
+        assert_eq!(report.findings, [], "{what}");
+        assert_eq!(report.verdict(), Verdict::Unknown, "{what}");
+        let unseen: Vec<&str> = report.unseen.iter().map(|one| one.key.as_str()).collect();
+        assert_eq!(unseen, [key]);
+    }
+}
+
+#[test]
+fn what_is_not_tried_since_others_cannot_be_reached_is_not_called_sound() {
+    let root = root();
+    let mut dist = Dist::sound();
+    dist.options.jobs = 1;
+    upload(&dist, &bucket(&Server::start(root.path(), AWS).url()));
+    for n in 0..3 {
+        for suffix in ["", ".sha256", ".json"] {
+            let to = at(
+                root.path(),
+                &format!("debian-12/runtimes/python-3.8.{n}.tar.gz{suffix}"),
+            );
+            fs::copy(dist.at(&format!("{PYTHON}{suffix}")), to).expect("copied");
+        }
+    }
+    let down = Server::faulty(root.path(), AWS, |_, seen| {
+        if seen.is("GET", ".sha256") && !seen.is("GET", "list-type") {
+            refusal(503, "SlowDown")
+        } else {
+            Fault::None
+        }
+    });
+    let report = look(&dist, &bucket(&down.url()), &Tools::default()).expect("listed");
+    assert_eq!((report.checked.len(), report.unseen.len()), (6, 6));
+    let untried = report
+        .unseen
+        .iter()
+        .filter(|one| one.why.contains("not tried"));
+    assert_eq!(untried.count(), 2);
+    assert_eq!(report.sound, []);
+}

@@ -196,4 +196,10 @@ pub(super) const CASES: &[Case] = &[
         finds: &[(PYTHON, Rule::Contents)],
         says: "entries, the record says",
     },
+    Case {
+        name: "the record counts other bytes",
+        spoil: |dist| dist.amend(PYTHON, |record| record.artifact.unpacked_size -= 1),
+        finds: &[(PYTHON, Rule::Contents)],
+        says: "bytes unpacked, the record says",
+    },
 ];

@@ -159,4 +159,48 @@ pub(super) const CASES: &[Case] = &[
         finds: &[(PYTHON, Rule::Safe)],
         says: r"`a\nb`: its name has a control character",
     },
+    Case {
+        name: "a setgid file",
+        spoil: |dist| {
+            let entry = Entry {
+                mode: 0o2755,
+                ..file("sg")
+            };
+            holding(dist, &[entry]);
+        },
+        finds: &[(PYTHON, Rule::Safe)],
+        says: "`sg`: it is setuid or setgid (mode 2755)",
+    },
+    Case {
+        name: "a directory for anybody to write to",
+        spoil: |dist| {
+            let entry = Entry {
+                mode: 0o777,
+                ..directory("lib")
+            };
+            holding(dist, &[entry]);
+        },
+        finds: &[(PYTHON, Rule::Safe)],
+        says: "`lib`: anybody may write to it (mode 0777)",
+    },
+    Case {
+        name: "symlinks in a circle",
+        spoil: |dist| holding(dist, &[symlink("a", "b"), symlink("b", "a")]),
+        finds: &[(PYTHON, Rule::Safe)],
+        says: "`a`: it is a symlink in a circle, by `b`",
+    },
+    Case {
+        name: "a hard link to what is not there",
+        spoil: |dist| {
+            let link = Entry {
+                flag: b'1',
+                content: b"",
+                link: "gone",
+                ..file("a")
+            };
+            holding(dist, &[link]);
+        },
+        finds: &[(PYTHON, Rule::Safe)],
+        says: "`a`: it is a hard link to nothing that came before it",
+    },
 ];

@@ -4,6 +4,7 @@ use std::fs;
 
 use pybuild::archive::Codec;
 use pybuild::model::Sha256;
+use pybuild::publish::INDEX_LIMIT;
 use pybuild::verify::Rule;
 
 use super::Case;
@@ -245,5 +246,33 @@ pub(super) const CASES: &[Case] = &[
             Rule::Recorded,
         )],
         says: "it belongs to no archive",
+    },
+    Case {
+        name: "the record is of another file",
+        spoil: |dist| {
+            dist.amend(PYTHON, |record| {
+                "python-3.11.3.tar.gz".clone_into(&mut record.artifact.file);
+            });
+        },
+        finds: &[(PYTHON, Rule::Agreement)],
+        says: "its record is of `python-3.11.3.tar.gz`",
+    },
+    Case {
+        name: "the index is longer than any",
+        spoil: |dist| {
+            let length = usize::try_from(INDEX_LIMIT).expect("memory") + 1;
+            dist.put("index.json", &vec![b' '; length]);
+        },
+        finds: &[("index.json", Rule::Index)],
+        says: "it cannot be read: ",
+    },
+    Case {
+        name: "an upload that was begun long ago",
+        spoil: |dist| {
+            dist.put("debian-12/.pybuild-0123.part", b"half");
+            dist.options.now = i64::MAX;
+        },
+        finds: &[("debian-12/.pybuild-0123.part", Rule::Uploads)],
+        says: "neither finished nor given up",
     },
 ];
