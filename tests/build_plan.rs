@@ -147,7 +147,7 @@ fn a_plan_reads_as_a_script() {
 fn ids_do_not_change_by_accident() {
     assert_eq!(
         Given::new().plan().build_id.to_string(),
-        "4263edb7182e447a4ca2a665d62e1487c98fe38d73ac04b647eecf181e402b3e"
+        "d897e29d50d2e3c66e928d7fd998dc074f67d0cead0b4be9d9effdd0f80e237d"
     );
 }
 

@@ -1,6 +1,7 @@
 //! Looking closely at what a target has: what `verify` and `promote` have in common.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::Read as _;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -188,16 +189,19 @@ pub(super) fn read_list(file: Option<&Path>) -> Result<Vec<String>, Failure> {
     };
     let mut text = String::new();
     let read = if file == Path::new("-") {
-        std::io::stdin().take(LIST).read_to_string(&mut text)
+        std::io::stdin().take(LIST + 1).read_to_string(&mut text)
     } else {
-        sysfs::open(file)?.take(LIST).read_to_string(&mut text)
+        sysfs::open(file)?.take(LIST + 1).read_to_string(&mut text)
     };
-    read.map_err(|error| {
-        Failure::new(
-            ExitKind::Usage,
-            format!("{} cannot be read: {error}", file.display()),
-        )
-    })?;
+    let wrong = |why: &dyn fmt::Display| {
+        let message = format!("{} cannot be read: {why}", file.display());
+        Failure::new(ExitKind::Usage, message)
+    };
+    read.map_err(|error| wrong(&error))?;
+    if text.len() as u64 > LIST {
+        // What is cut off would not be looked for.
+        return Err(wrong(&format_args!("it has more than {LIST} bytes")));
+    }
     let lines = text.lines().map(str::trim);
     let keys = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
     Ok(keys.map(str::to_owned).collect())
