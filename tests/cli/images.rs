@@ -302,7 +302,7 @@ fn what_apt_fails_with_is_told() {
             &[
                 "404  Not Found",
                 "packages.sources",
-                "old-releases.ubuntu.com",
+                "Ubuntu among its old releases",
             ],
         ),
         ("build", "cut-off", 75, &["Could not resolve", "http_proxy"]),

@@ -118,9 +118,9 @@ fn apt(said: String, error: AptError) -> Failure {
                     Some(
                         "the release's mirrors have moved: name those that still have it in a \
                          manifest of your own (--manifests DIR), as packages.sources = [\"deb \
-                         http://MIRROR RELEASE main\"]; Debian keeps what is old at \
-                         archive.debian.org, Ubuntu at old-releases.ubuntu.com, and its long-term \
-                         releases where they were",
+                         http://MIRROR RELEASE main\"]; Debian keeps what is old in its \
+                         archive, Ubuntu among its old releases, but for the long-term ones, which \
+                         stay where they were",
                     ),
                 ),
                 Cause::Network => (
