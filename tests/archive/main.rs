@@ -7,5 +7,6 @@ mod merge;
 mod model;
 mod place;
 mod refused;
+mod streams;
 #[path = "../support/tarball.rs"]
 mod tarball;
