@@ -182,6 +182,21 @@ plain() {
       chroot "$root" "$@"' sh "$root" "$@"
 }
 
+# replaced_begins: how a script begins that builds CPython as others do, in a tree of its own.
+replaced_begins() {
+  cat <<'SCRIPT'
+set -eu
+say() { echo "$1 $(date +%s%N)"; }
+prefix=/app/.heroku/python
+rm -rf /build-replaced "$prefix"
+mkdir -p /build-replaced "$prefix"
+cd /build-replaced
+say begin
+tar --strip-components=1 -xf /source.tar
+say unpack
+SCRIPT
+}
+
 # source_of FORMULA VERSION: the source tarball in the store, by the digests of the formula's table.
 source_of() {
   local digest

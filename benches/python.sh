@@ -7,20 +7,11 @@ VERSION=${VERSION:-3.9.2}
 facts
 
 # Everything that is not timed: the stack, the sources, the dependencies.
-"$PYBUILD" sandbox --output "$BENCH_DIR/dist" "$STACK" "python-$VERSION"
+"$PYBUILD" sandbox --profile plain --output "$BENCH_DIR/dist" "$STACK" "python-$VERSION"
 source=$(source_of python "$VERSION")
 
 # What heroku's builds/runtimes/python-3.9.2 does after its download.
-cat >"$BENCH_DIR/replaced.sh" <<'SCRIPT'
-set -eu
-say() { echo "$1 $(date +%s%N)"; }
-prefix=/app/.heroku/python
-rm -rf /build-replaced "$prefix"
-mkdir -p /build-replaced "$prefix"
-cd /build-replaced
-say begin
-tar --strip-components=1 -xf /source.tar
-say unpack
+{ replaced_begins; cat; } >"$BENCH_DIR/replaced.sh" <<'SCRIPT'
 ./configure --prefix="$prefix" --with-ensurepip=no >configure.log 2>&1
 say configure
 make >make.log 2>&1
@@ -60,7 +51,7 @@ replaced() {
 for ((run = 0; run < RUNS; run++)); do
   time_to "$way" replaced
   awk 'NR > 1 { printf "  %-10s %7.1f s\n", $1, ($2 - last) / 1e9 } { last = $2 }' "$BENCH_DIR/last.log"
-  time_to "pybuild sandbox --rebuild" "$PYBUILD" sandbox --rebuild --output "$BENCH_DIR/dist" "$STACK" "python-$VERSION"
+  time_to "pybuild sandbox --rebuild" "$PYBUILD" sandbox --profile plain --rebuild --output "$BENCH_DIR/dist" "$STACK" "python-$VERSION"
   sed 's/^/  /' "$BENCH_DIR/last.log"
 done
 

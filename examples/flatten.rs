@@ -10,9 +10,9 @@ use std::process::ExitCode;
 
 use pybuild::model::Quiet;
 use pybuild::net::{Client, Settings};
-use pybuild::rootfs::Tools;
 use pybuild::rootfs::image::{LayerBlob, flatten};
 use pybuild::rootfs::oci::Access;
+use pybuild::rootfs::{Mirrors, Tools};
 use pybuild::sandbox::{self, Host};
 use pybuild::store::Store;
 use pybuild::sys::interrupt::Interrupt;
@@ -54,6 +54,7 @@ fn run(store: &Path, layers: &[LayerBlob]) -> Result<PathBuf, Box<dyn Error>> {
         interrupt: &Interrupt::manual()?,
         store: &store,
         observer: &Quiet,
+        mirrors: Mirrors::none(),
         mirror: None,
         access: &|| Ok(Access::default()),
         jobs: 1,

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
                 size,
                 unpacked,
                 entries,
+                directories: _,
             } = packed;
             println!("{digest}  {out}: {entries} members, {unpacked} bytes in {size}");
             ExitCode::SUCCESS

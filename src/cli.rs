@@ -1,8 +1,13 @@
 //! The command line, as clap reads it. Definitions only: what the commands do is in `cmd`.
 
 mod deploy;
+mod formula;
+mod formula_import;
+mod inspect;
 mod promote;
 mod shell;
+mod stack;
+mod test;
 mod verify;
 
 use std::num::NonZeroUsize;
@@ -11,11 +16,19 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::model::{FormulaRef, StackName};
+use crate::model::{StackName, Wanted};
 
 pub use deploy::{Deploy, DeployRuntimes, Gc, Index, Layout, Publishing, Targets};
+pub use formula::{Formula, FormulaAdd, FormulaCheck, FormulaCommand, FormulaList, FormulaShow};
+pub use formula_import::FormulaImport;
+pub use inspect::{Diff, DocumentFormat, Inspect};
 pub use promote::Promote;
 pub use shell::{Bind, BindError, Inside, Run, Shell};
+pub use stack::{
+    ExportFormat, Stack, StackCommand, StackDiff, StackExport, StackList, StackLock, StackOutdated,
+    StackPull, StackPush, StackRemove, StackShow, StackVerify,
+};
+pub use test::Test;
 pub use verify::{Selected, Verify, Witnesses};
 
 /// Builds CPython and SQLite for operating-system stacks: sandboxed, reproducibly, without Docker
@@ -95,16 +108,26 @@ pub enum Command {
     DeployRuntimes(DeployRuntimes),
     /// Fetch and prepare a stack's root file systems, and nothing else
     Prepare(Prepare),
+    /// List, pull, show, verify, lock, compare, export and remove stacks
+    Stack(Stack),
+    /// List, show and check formulae, and add releases to them
+    Formula(Formula),
     /// Run a command in a fresh sandbox of a stack
     Run(Run),
     /// Open a shell in a fresh sandbox of a stack
     Shell(Shell),
+    /// Run a runtime's own tests in the run image, and tell what has become worse
+    Test(Test),
     /// Prove that a target holds what it says: every archive there, whole, safe, as recorded
     Verify(Verify),
     /// List what a target has: index.json for programs, index.html to browse
     Index(Index),
     /// Verify what a target has, and copy what is sound to another
     Promote(Promote),
+    /// Tell what an artifact is, what it is made of and what it holds
+    Inspect(Inspect),
+    /// Tell in what two artifacts differ, and why: their records, and file by file
+    Diff(Diff),
     /// Give up the uploads to a target that nobody is going to finish
     Gc(Gc),
     /// Tell what this host can do, and what to change where it cannot
@@ -151,6 +174,27 @@ pub struct StackSources {
         hide_env_values = true
     )]
     pub debian_mirror: Option<String>,
+    /// Use stacks as their locks say (STACK.lock beside the manifests, else in ./rootfs-manifests),
+    /// or fail [default where CI is set and there is a lock]
+    #[arg(
+        long,
+        help_heading = "Where things come from",
+        conflicts_with = "unlocked"
+    )]
+    pub locked: bool,
+    /// Pass over the locks of stacks, also where CI is set
+    #[arg(long, help_heading = "Where things come from")]
+    pub unlocked: bool,
+    /// A target that stacks were pushed to, asked for each stack before anybody else: a bucket
+    /// (`s3://BUCKET/PREFIX`), a directory or an `https://` address
+    #[arg(
+        long,
+        help_heading = "Where things come from",
+        value_name = "TARGET",
+        env = "PYBUILD_STACK_MIRROR",
+        hide_env_values = true
+    )]
+    pub stack_mirror: Option<String>,
 }
 
 /// `pybuild sandbox`
@@ -159,9 +203,10 @@ pub struct StackSources {
 pub struct Sandbox {
     /// The stack to build for: debian-12
     pub stack: StackName,
-    /// What to build: python-3.11.2
+    /// What to build: python-3.11.2, python-3.11 (the newest of it), 'python-3.11.*' (all of it),
+    /// python-supported (the newest of each series whose end of life has not come)
     #[arg(required = true)]
-    pub formulae: Vec<FormulaRef>,
+    pub formulae: Vec<Wanted>,
     /// How it is built.
     #[command(flatten)]
     pub building: Building,
@@ -198,9 +243,10 @@ pub struct Building {
     /// Where sources come from.
     #[command(flatten)]
     pub mirror: SourceMirror,
-    /// Which set of build options
-    #[arg(long, default_value = "plain")]
-    pub profile: String,
+    /// Which set of build options: `plain`, `optimized` [default: what the formula is published
+    /// with: optimized for runtimes that have it, else plain]
+    #[arg(long)]
+    pub profile: Option<String>,
     /// What a step may use up.
     #[command(flatten)]
     pub limits: Limits,

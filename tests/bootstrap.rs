@@ -10,10 +10,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use pybuild::archive::Ownership;
 use pybuild::model::{Arch, Quiet};
 use pybuild::net::{Client, Settings};
 use pybuild::rootfs::oci::Access;
-use pybuild::rootfs::{self, Catalog, Image, Manifest, Rootfs, RootfsError, Tools};
+use pybuild::rootfs::{
+    self, Catalog, Image, Manifest, Mirrors, Rootfs, RootfsError, Tools, Wanted,
+};
 use pybuild::sandbox::{
     self, Changes, Command, End, Host, Identity, Input, Limits, Network, Output, Privileges, Root,
     SandboxSpec,
@@ -78,6 +81,7 @@ impl Bench {
             assert_eq!(self.say(image, &format!("{foreign} || :")), "");
             assert_eq!(self.say(image, "find /etc -name '*.dpkg-new'"), "");
         }
+        self.owners_are_those_of_a_debian_that_root_has_installed(run, build);
         let compilers = "for p in gcc cc ld make; do command -v $p; done; ls /usr/include || :";
         assert_eq!(
             self.say(run, &format!("{{ {compilers}; }} 2>/dev/null")),
@@ -115,6 +119,79 @@ impl Bench {
         assert_eq!(left.count(), 0);
     }
 
+    fn owners_are_those_of_a_debian_that_root_has_installed(&self, run: &Image, build: &Image) {
+        const SHADOW: u32 = 42;
+        let tree = &run.layers[0];
+        let lower = ownership(tree);
+        let expected: [(&str, u32, u32); 10] = [
+            ("usr/bin/su", 0, 0o4755),
+            ("usr/bin/newgrp", 0, 0o4755),
+            ("usr/sbin/unix_chkpwd", SHADOW, 0o2755),
+            ("usr/bin/ls", 0, 0o755),
+            ("var/mail", 8, 0o2775),
+            ("var/local", 50, 0o2775),
+            ("var/log/btmp", 43, 0o660),
+            ("var/log/wtmp", 43, 0o664),
+            ("tmp", 0, 0o1777),
+            ("root", 0, 0o700),
+        ];
+        for (path, gid, mode) in expected {
+            let owned = lower.get(path.as_bytes()).cloned().unwrap_or_default();
+            let on_disk = fs::symlink_metadata(tree.join(path)).expect(path);
+            let on_disk = on_disk.permissions().mode() & 0o7777;
+            let found = (owned.uid, owned.gid, owned.mode.unwrap_or(on_disk));
+            assert_eq!(found, (0, gid, mode), "{path}");
+            assert_eq!(on_disk & 0o6000, 0, "{path}");
+        }
+        assert_eq!(ownership(&build.layers[1]).iter().count(), 0);
+
+        // A system user that is added in a layer above leaves the shadow file to its group.
+        let passwd = self.with_packages(
+            "passwd-12",
+            r#""passwd", "usr-is-merged""#,
+            r#""openssh-client""#,
+        );
+        let tree = &passwd.run.layers[0];
+        let lower = ownership(tree);
+        let table = [
+            ("etc/shadow", SHADOW, None),
+            ("usr/bin/chage", SHADOW, Some(0o2755)),
+            ("usr/bin/passwd", 0, Some(0o4755)),
+        ];
+        for (path, gid, mode) in table {
+            let owned = lower.get(path.as_bytes()).expect(path);
+            assert_eq!((owned.uid, owned.gid, owned.mode), (0, gid, mode), "{path}");
+        }
+        let mode = |path: &str| {
+            fs::metadata(tree.join(path))
+                .expect(path)
+                .permissions()
+                .mode()
+        };
+        assert_eq!(mode("etc/shadow") & 0o7777, 0o640);
+        let upper = ownership(&passwd.build.layers[1]);
+        let group = |path: &str| upper.get(path.as_bytes()).map(|owned| owned.gid);
+        assert_eq!(group("etc/gshadow"), Some(SHADOW));
+        assert_eq!(group("etc/group"), None);
+        assert!(group("usr/bin/ssh-agent").is_some_and(|gid| gid >= 100));
+    }
+
+    /// A stack of Debian's essential packages, of these, and of these in its build image.
+    fn with_packages(&self, name: &str, run: &str, build: &str) -> Rootfs {
+        let dir = self.store.scratch().expect("scratch");
+        let text = format!(
+            "schema = 1\nname = \"{name}\"\nend_of_life = 2099-01-01\n\
+             architectures = [\"amd64\", \"arm64\"]\n\n\
+             [debian]\nsuites = [\"bookworm\"]\ncomponents = [\"main\"]\n\
+             keyring = \"debian-archive\"\nrun = [{run}]\nbuild = [{build}]\n"
+        );
+        fs::write(dir.path().join(format!("{name}.toml")), text).expect("written");
+        let catalog = Catalog::load(Some(dir.path())).expect("the catalogue");
+        let name = name.parse().expect("a name");
+        let manifest = catalog.get(&name).expect("the stack");
+        self.prepare(manifest, mirror()).expect("a rootfs")
+    }
+
     fn prepare(&self, manifest: &Manifest, mirror: Option<String>) -> Result<Rootfs, RootfsError> {
         let tools = Tools {
             store: &self.store,
@@ -122,11 +199,17 @@ impl Bench {
             host: &self.host,
             observer: &Quiet,
             interrupt: &Interrupt::manual().expect("an eventfd"),
+            mirrors: Mirrors::none(),
             mirror,
             access: &|| Ok(Access::default()),
             jobs: 2,
         };
-        rootfs::prepare(manifest, Arch::host().expect("an architecture"), &tools)
+        rootfs::prepare(
+            manifest,
+            Arch::host().expect("an architecture"),
+            Wanted::Here,
+            &tools,
+        )
     }
 
     /// What a script prints in an image.
@@ -190,6 +273,13 @@ impl Bench {
         }
         path
     }
+}
+
+/// What is not on the disk of the layer with this tree.
+fn ownership(tree: &Path) -> Ownership {
+    let layer = tree.parent().expect("a layer");
+    let ownership = rootfs::ownership(layer).expect("readable");
+    ownership.expect("it was written down")
 }
 
 fn mirror() -> Option<String> {

@@ -40,6 +40,8 @@ profiles.optimized.configure = ["--enable-lto"]
 
 [[series]]
 versions = ">=1, <2"
+on = [{ stacks = ["cedar-14"], why = "it has none", dependencies = ["other-1.0"], env = { OTHER = "{deps.other}" } }]
+tests = { list = ["{prefix}/bin/thing", "--tests"], run = ["/bin/sh", "{files}/tests/run.sh", "{source}"], suites.quick = ["test_a", "test_b"] }
 "#;
 
 const THING_VERSIONS: &str = r#"schema = 1
@@ -66,6 +68,8 @@ fn good() -> Vec<File> {
         ("thing.toml", THING.to_owned()),
         ("thing.versions.toml", THING_VERSIONS.to_owned()),
         ("thing/generate.sh", "true\n".to_owned()),
+        ("thing/tests/run.sh", "true\n".to_owned()),
+        ("thing/baselines/debian-12/1.4.toml", String::new()),
         ("other.toml", OTHER.to_owned()),
         ("other.versions.toml", OTHER_VERSIONS.to_owned()),
         ("patches/thing/fix.patch", "--- a/x\n+++ b/x\n".to_owned()),
@@ -126,6 +130,18 @@ mistakes! {
     missing_key: "thing.toml" ",      run = [\"make\", \"-j{jobs}\"]" => "";
     wrong_type: "thing.toml" "[\"lib/*.la\"]" => "\"lib/*.la\"";
     wrong_type_in_a_list: "thing.toml" "[\"lib/*.la\"]" => "[\"lib/*.la\", 3]";
+    unknown_key_of_tests: "thing.toml" "suites.quick" => "siutes.quick";
+    tests_that_nothing_runs: "thing.toml" ", run = [\"/bin/sh\", \"{files}/tests/run.sh\", \"{source}\"]" => "";
+    tests_without_a_program: "thing.toml" "[\"{prefix}/bin/thing\", \"--tests\"]" => "[]";
+    test_file_that_is_not_there: "thing.toml" "tests/run.sh" => "tests/runs.sh";
+    test_file_among_those_of_builds: "thing.toml" "{files}/tests/run.sh" => "{files}/generate.sh";
+    build_file_among_those_of_tests: "thing.toml" "{files}/generate.sh" => "{files}/tests/run.sh";
+    jobs_in_a_test: "thing.toml" "\"{source}\"], suites" => "\"{jobs}\"], suites";
+    suite_called_all: "thing.toml" "suites.quick" => "suites.all";
+    suite_named_badly: "thing.toml" "suites.quick" => "suites.\"Quick one\"";
+    suite_without_a_test: "thing.toml" "[\"test_a\", \"test_b\"]" => "[]";
+    suite_with_a_test_twice: "thing.toml" "\"test_b\"" => "\"test_a\"";
+    test_named_badly: "thing.toml" "\"test_b\"" => "\"--test_b\"";
     future_schema: "thing.toml" "schema = 1" => "schema = 2";
     another_name: "thing.toml" "\"thing\"\nkind" => "\"thong\"\nkind";
     not_a_name: "thing.toml" "\"thing\"\nkind" => "\"The Thing\"\nkind";
@@ -148,6 +164,9 @@ mistakes! {
     step_twice: "thing.toml" "name = \"make\", " => "name = \"configure\", ";
     relative_cwd: "thing.toml" "{source}/src" => "src";
     unknown_flavour: "thing.toml" "only = \"tree\"" => "only = \"tre\"";
+    profile_of_a_step_that_no_series_has: "thing.toml" "only = \"tree\"" => "profile = \"optimised\"";
+    profile_for_no_range: "thing.toml" "profiles.optimized.configure = [\"--enable-lto\"]" => "profiles.optimized.versions = \"new\"";
+    training_without_steps: "thing.toml" "profiles.optimized.configure = [\"--enable-lto\"]" => "profiles.optimized.training = []";
     list_that_no_step_takes: "thing.toml" ", \"{configure}\"]" => "]";
     bad_variable: "thing.toml" "{ CFLAGS = " => "{ \"A=B\" = ";
     absolute_prune: "thing.toml" "lib/*.la" => "/lib/*.la";
@@ -167,6 +186,23 @@ mistakes! {
     patch_missing: "thing.toml" "thing/fix.patch" => "thing/fx.patch";
     refusal_without_reason: "thing.toml" "its compiler is too old" => "";
     refusal_of_no_stack: "thing.toml" "[\"debian-11\"]" => "[]";
+    refusal_of_no_range: "thing.toml" "[{ stacks = " => "[{ versions = \"2.x\", stacks = ";
+    addition_without_reason: "thing.toml" "it has none" => " ";
+    addition_on_no_stack: "thing.toml" "[\"cedar-14\"]" => "[]";
+    addition_of_no_range: "thing.toml" "on = [{ " => "on = [{ versions = \"old\", ";
+    addition_of_nothing: "thing.toml" ", dependencies = [\"other-1.0\"], env = { OTHER = \"{deps.other}\" }" => "";
+    addition_with_an_unknown_key: "thing.toml" "why = \"it has none\"" => "why = \"it has none\", steps = []";
+    addition_of_what_does_not_exist: "thing.toml" "[\"other-1.0\"], env" => "[\"othr-1.0\"], env";
+    addition_of_what_is_there: "thing.toml" ">=1, <2\"" => ">=1, <2\"\ndependencies = [\"other-1.0\"]";
+    addition_twice_on_one_stack: "thing.toml" "on = [" => "on = [{ stacks = [\"heroku-16\", \"cedar-14\"], why = \"so\", dependencies = [\"other-1.0\"] }, ";
+    addition_that_leads_back: "other.toml" "steps" => "on = [{ stacks = [\"cedar-14\"], why = \"so\", dependencies = [\"thing-1.4\"] }]\nsteps";
+    place_of_an_addition_elsewhere: "thing.toml" ">=1, <2\"" => ">=1, <2\"\nconfigure = [\"{deps.other}\"]";
+    misplaced_in_an_addition: "thing.toml" "{deps.other}\" } }" => "{deps.othr}\" }, checks = [{ name = \"c\", run = [\"{source}/c\"] }] }";
+    list_of_an_addition_that_no_step_takes: "thing.toml" "env = { OTHER" => "make = [\"A=B\"], env = { OTHER";
+    end_of_life_on_no_day: "thing.toml" "network      = false" => "end_of_life  = 2030-02-30";
+    signer_that_is_no_fingerprint: "thing.toml" "network      = false" => "signed_by    = [\"7169605F\"]";
+    issuer_that_is_no_url: "thing.toml" "network      = false" => "sigstore     = { identity = \"a@example.org\", issuer = \"GitHub\" }";
+    sigstore_without_an_issuer: "thing.toml" "network      = false" => "sigstore     = { identity = \"a@example.org\" }";
     bad_stack: "thing.toml" "debian-11" => "Debian 11";
     bad_profile_name: "thing.toml" "profiles.optimized" => "profiles.\"-O3 please!\"";
     unknown_key_of_a_profile: "thing.toml" "profiles.optimized.configure" => "profiles.optimized.steps";
@@ -249,7 +285,7 @@ fn what_was_asked_for_and_is_not_there() {
     let asked = |reference: &str, profile: &str, stack: &str| {
         let reference = reference.parse().expect("a reference");
         let stack = stack.parse().expect("a stack");
-        match catalog.recipes(&reference, profile, &stack) {
+        match catalog.recipes(&reference, Some(profile), &stack) {
             Ok(recipes) => format!("{} recipes", recipes.len()),
             Err(error) => rendered(error, Path::new("/nowhere")),
         }
@@ -267,6 +303,69 @@ fn what_was_asked_for_and_is_not_there() {
         asked("thing-2.0", "optimised", "debian-12")
     );
     insta::assert_snapshot!("refused", asked("thing-2.0", "plain", "debian-11"));
+}
+
+/// A formula with a training, and edits of it.
+fn said_of_a_training(edits: &[(&str, &str, &str)]) -> String {
+    let training = (
+        "thing.toml",
+        "profiles.optimized.configure = [\"--enable-lto\"]",
+        "profiles.optimized.training = [{ name = \"learn\", run = [\"learn\", \"{prefix}\"] }]",
+    );
+    said(&[&[training], edits].concat())
+}
+
+#[test]
+fn what_a_training_gives_is_for_its_profile_alone() {
+    let place = "\"-j{jobs}\", \"{deps.thing-profile}\"";
+    let elsewhere = said_of_a_training(&[("thing.toml", "\"-j{jobs}\"", place)]);
+    insta::assert_snapshot!("place_of_a_training_for_all", elsewhere);
+    let itself = (
+        "thing.toml",
+        "\"learn\", \"{prefix}\"",
+        "\"learn\", \"{deps.thing-profile}\"",
+    );
+    insta::assert_snapshot!("training_that_needs_itself", said_of_a_training(&[itself]));
+    // Nor anywhere else where it would be filled in for a build that has it not.
+    for (from, to) in [
+        ("\"-O2\"", "\"{deps.thing-profile.version}\""),
+        ("--with-other={deps.other}", "--with={deps.thing-profile}"),
+        ("\"--version\"", "\"{deps.thing-profile.version}\""),
+        (
+            "profiles.optimized.training",
+            "profiles.optimized.env = { A = \"{deps.thing-profile.version}\" }\nprofiles.optimized.training",
+        ),
+    ] {
+        let said = said_of_a_training(&[("thing.toml", from, to)]);
+        assert!(said.contains("only for steps of its profile"), "{said}");
+    }
+}
+
+#[test]
+fn a_formula_cannot_be_called_as_anothers_training() {
+    let mut files = good();
+    let training = "profiles.optimized.training = [{ name = \"learn\", run = [\"learn\"] }]";
+    let none = "profiles.optimized.configure = [\"--enable-lto\"]";
+    edit(&mut files, "thing.toml", none, training);
+    let text = OTHER.replace("\"other\"", "\"thing-profile\"");
+    files.push(("thing-profile.toml", text));
+    files.push(("thing-profile.versions.toml", OTHER_VERSIONS.to_owned()));
+    let said = load(&files).map(drop).expect_err("a name that is taken");
+    insta::assert_snapshot!("name_of_a_training", said);
+}
+
+#[test]
+fn a_refusal_may_be_for_some_versions_of_a_series() {
+    for (versions, refused) in [("<2.1", true), (">=2.1", false)] {
+        let mut files = good();
+        let to = format!("[{{ versions = \"{versions}\", stacks = ");
+        edit(&mut files, "thing.toml", "[{ stacks = ", &to);
+        let catalog = load(&files).expect("good formulae");
+        let reference = "thing-2.0".parse().expect("a reference");
+        let stack = "debian-11".parse().expect("a stack");
+        let recipes = catalog.recipes(&reference, Some("plain"), &stack);
+        assert_eq!(recipes.is_err(), refused, "{versions}");
+    }
 }
 
 #[test]

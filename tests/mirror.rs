@@ -15,8 +15,9 @@ use pybuild::model::{Arch, Event, Observer, Sha256};
 use pybuild::net::{Client, NetError, Settings};
 use pybuild::rootfs::debian::openpgp::SignatureError;
 use pybuild::rootfs::debian::release::ReleaseError;
+use pybuild::rootfs::lock::{self, Drift, MadeOf};
 use pybuild::rootfs::oci::Access;
-use pybuild::rootfs::{self, Catalog, DebianError, RootfsError, Tools};
+use pybuild::rootfs::{self, Catalog, DebianError, Manifest, Mirrors, RootfsError, Tools, Wanted};
 use pybuild::sandbox::Host;
 use pybuild::store::Store;
 use pybuild::sys::interrupt::Interrupt;
@@ -61,21 +62,7 @@ impl Bench {
         // The sandbox's user, who is not root, must get through.
         let open = fs::Permissions::from_mode(0o755);
         fs::set_permissions(bench.dir.path(), open).expect("chmod");
-        let mut index = String::new();
-        for (name, version, file) in packages {
-            let deb = deb(name, version, bench.arch, file);
-            let path = format!("pool/{name}.deb");
-            let (arch, size, digest) = (bench.arch, deb.len(), Sha256::of(&deb));
-            let _ = write!(
-                index,
-                "Package: {name}\nVersion: 1-1\nArchitecture: {arch}\nFilename: {path}\n\
-                 Size: {size}\nSHA256: {digest}\n\n"
-            );
-            bench.put(&path, &deb);
-        }
-        let index = liblzma::encode_all(index.as_bytes(), 1).expect("xz");
-        bench.put(&bench.index(), &index);
-        bench.sign(&bench.key, &bench.release("stable", ""));
+        bench.offer(packages, "1-1");
         let manifest = "schema = 1\nname = \"tiny\"\nend_of_life = 2100-01-01\n\
             architectures = [\"amd64\", \"arm64\"]\n[debian]\nsuites = [\"stable\"]\n\
             components = [\"main\"]\nkeyring = \"ours\"\nrun = [\"a\"]\nbuild = [\"b\"]\n";
@@ -83,6 +70,25 @@ impl Bench {
         let keyring = bench.key.to_public_key().to_bytes().expect("a key");
         bench.write("manifests/ours.gpg", &keyring);
         Some(bench)
+    }
+
+    /// Puts packages to the mirror, all of which its index calls this version.
+    fn offer(&self, packages: &[Package], called: &str) {
+        let mut index = String::new();
+        for (name, version, file) in packages {
+            let deb = deb(name, version, self.arch, file);
+            let path = format!("pool/{name}.deb");
+            let (arch, size, digest) = (self.arch, deb.len(), Sha256::of(&deb));
+            let _ = write!(
+                index,
+                "Package: {name}\nVersion: {called}\nArchitecture: {arch}\nFilename: {path}\n\
+                 Size: {size}\nSHA256: {digest}\n\n"
+            );
+            self.put(&path, &deb);
+        }
+        let index = liblzma::encode_all(index.as_bytes(), 1).expect("xz");
+        self.put(&self.index(), &index);
+        self.sign(&self.key, &self.release("stable", ""));
     }
 
     fn index(&self) -> String {
@@ -138,6 +144,16 @@ impl Bench {
 
     /// What bootstrapping from a mirror fails with.
     fn error_of(&self, mirror: String) -> DebianError {
+        let made = self.with(mirror, |manifest, tools| {
+            rootfs::prepare(manifest, self.arch, Wanted::Here, tools)
+        });
+        match made {
+            Err(RootfsError::Debian { source, .. }) => *source,
+            other => panic!("no error of the bootstrap: {other:?}"),
+        }
+    }
+
+    fn with<T>(&self, mirror: String, work: impl FnOnce(&Manifest, &Tools<'_>) -> T) -> T {
         let store = self.store();
         let tools = Tools {
             store: &store,
@@ -148,20 +164,22 @@ impl Bench {
             host: &self.host,
             observer: &Ignore,
             interrupt: &Interrupt::manual().expect("an eventfd"),
+            mirrors: Mirrors::none(),
             mirror: Some(mirror),
             access: &|| Ok(Access::default()),
             jobs: 2,
         };
         let catalog = Catalog::load(Some(&self.dir.path().join("manifests"))).expect("manifests");
         let manifest = catalog.get(&"tiny".parse().expect("a name")).expect("ours");
-        match rootfs::prepare(manifest, self.arch, &tools) {
-            Err(RootfsError::Debian { source, .. }) => *source,
-            other => panic!("no error of the bootstrap: {other:?}"),
-        }
+        work(manifest, &tools)
+    }
+
+    fn here(&self) -> String {
+        format!("file://{}", self.mirror().display())
     }
 
     fn error(&self) -> DebianError {
-        self.error_of(format!("file://{}", self.mirror().display()))
+        self.error_of(self.here())
     }
 
     fn count(&self, room: &str) -> usize {
@@ -380,4 +398,72 @@ fn assert_whole(blobs: &Path) {
         let digest = Sha256::of(&fs::read(&path).expect("read")).to_string();
         assert!(path.ends_with(digest), "{}", path.display());
     }
+}
+
+#[test]
+fn what_was_locked_is_fetched_without_an_index_or_told_to_have_moved() {
+    // Both hold one file: the bootstrap ends when all is fetched, before there is a sandbox.
+    let old = [("a", "1-1", "usr/share/x"), ("b", "1-1", "usr/share/x")];
+    let new = [("a", "1-2", "usr/share/x"), ("b", "1-2", "usr/share/x")];
+    let Some(bench) = Bench::new(&old) else {
+        return;
+    };
+    bench.change("../manifests/tiny.toml", |bytes| {
+        let text = String::from_utf8(bytes.clone()).expect("text");
+        *bytes = text.replace("[\"a\"]", "[\"a\", \"b\"]").into_bytes();
+    });
+    let locked = bench.with(bench.here(), |manifest, tools| {
+        lock::today(manifest, bench.arch, tools).expect("locked")
+    });
+    let MadeOf::Debian(today) = &locked.made_of else {
+        panic!("it is of a mirror");
+    };
+    assert_eq!(today.releases[0].date, "2022-01-01T00:00:00Z");
+    let held = || {
+        bench.with(bench.here(), |manifest, tools| {
+            let wanted = Wanted::Locked(&locked);
+            rootfs::prepare(manifest, bench.arch, wanted, tools).expect_err("not to be had")
+        })
+    };
+    let moved = || {
+        bench.with(bench.here(), |manifest, tools| {
+            lock::outdated(&locked, manifest, bench.arch, tools).expect("looked up")
+        })
+    };
+    assert!(!moved().is_moved());
+    // The index names another version, and the pool has still what was locked.
+    let pool = bench.mirror().join("pool");
+    let kept = bench.dir.path().join("kept");
+    fs::rename(&pool, &kept).expect("rename");
+    bench.offer(&new, "1-2");
+    fs::remove_dir_all(&pool).expect("removed");
+    fs::rename(&kept, &pool).expect("rename");
+    let packages = moved().packages;
+    let told: Vec<String> = packages.iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["a 1-1 → 1-2", "b 1-1 → 1-2"]);
+    let error = held();
+    let is_later = matches!(&error, RootfsError::Debian { source, .. }
+        if matches!(**source, DebianError::SamePath { .. }));
+    assert!(is_later, "{error}");
+
+    // The pool has the newer ones alone.
+    fs::remove_dir_all(bench.dir.path().join("store")).expect("removed");
+    bench.offer(
+        &[("a", "1-2", "usr/share/a"), ("b", "1-2", "usr/share/b")],
+        "1-2",
+    );
+    match held() {
+        RootfsError::Drift {
+            drift: Drift::Packages(moved),
+            ..
+        } => assert_eq!(moved, packages),
+        other => panic!("another error: {other}"),
+    }
+    // Where nothing has moved, it is an error of the network.
+    bench.offer(&old, "1-1");
+    fs::remove_file(bench.mirror().join("pool/b.deb")).expect("removed");
+    let error = held();
+    let is_net = matches!(&error, RootfsError::Debian { source, .. }
+        if matches!(**source, DebianError::Net(NetError::Failed { .. })));
+    assert!(is_net, "{error}");
 }

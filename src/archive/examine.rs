@@ -23,6 +23,10 @@ pub struct Entry<'a> {
     pub mode: u32,
     /// Bytes of content.
     pub size: u64,
+    /// When it was last changed, in seconds since 1970.
+    pub mtime: i64,
+    /// Owner and group by number; `None` is what no system has.
+    pub owner: (Option<u32>, Option<u32>),
 }
 
 /// What an archive holds in all.
@@ -63,5 +67,7 @@ pub(super) fn entry(member: &Member) -> Entry<'_> {
         target: sealed(&member.link),
         mode: member.mode,
         size: member.size,
+        mtime: member.mtime.0,
+        owner: (member.uid, member.gid),
     }
 }

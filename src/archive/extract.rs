@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::futimens;
 
+use super::changeset::Owned;
 use super::members::{End, Kind, Member, Members};
 use super::pax::Time;
 use super::tree::{Tree, TreeError, spec};
@@ -67,7 +68,7 @@ pub struct Extract<'a> {
     pub strip: usize,
     /// What it may take up.
     pub limits: Limits,
-    /// Whether [`Extracted::paths`] is wanted.
+    /// Whether [`Extracted::paths`] and [`Extracted::owned`] are wanted.
     pub list: bool,
 }
 
@@ -98,6 +99,10 @@ pub struct Extracted {
     /// What was extracted, in the archive's order, relative to the root and without dots; the
     /// root itself is left out. Empty unless [`Extract::list`] was set.
     pub paths: Vec<PathBuf>,
+    /// What files and directories would be that are not root's or have a mode that was not given
+    /// to them (setuid, say), and every directory with another mode than 755: with its mode. As
+    /// empty as that.
+    pub owned: Vec<(Vec<u8>, Owned)>,
 }
 
 /// Extracts a (decompressed) tar archive: ustar, pax or GNU. Modes keep their permission bits,
@@ -121,6 +126,7 @@ pub fn extract(reader: impl Read, how: &Extract<'_>) -> Result<Extracted, Archiv
         newest: None,
         skipped: 0,
         paths: list.then(Vec::new),
+        owned: Vec::new(),
     };
     while let Some(member) = members.next()? {
         extraction
@@ -140,6 +146,7 @@ struct Extraction {
     newest: Option<i64>,
     skipped: u64,
     paths: Option<Vec<PathBuf>>,
+    owned: Vec<(Vec<u8>, Owned)>,
 }
 
 /// A failure that does not yet know which member it is of.
@@ -167,12 +174,31 @@ impl MemberError {
     pub(super) fn of(self, member: &Member) -> ArchiveError {
         match self {
             Self::Refused(why) => ArchiveError::Refused {
-                member: member.name.escape_ascii().to_string(),
+                member: name::shown(&member.name),
                 why,
             },
             Self::Other(error) => error,
         }
     }
+}
+
+/// What a member would be, if that is worth being said. A hard link is what its target is, and
+/// whose a symlink is makes no difference to anyone.
+fn owned(member: &Member) -> Option<Owned> {
+    let mode = member.mode & 0o7777;
+    let is_plain = match member.kind {
+        Kind::File => mode == mode & 0o777 | 0o400,
+        Kind::Directory => mode == 0o755,
+        Kind::Symlink | Kind::HardLink | Kind::Special => return None,
+    };
+    // Names that are no numbers are root's, as tar takes them that knows none of them.
+    let (uid, gid) = (member.uid.unwrap_or(0), member.gid.unwrap_or(0));
+    (!is_plain || uid != 0 || gid != 0).then(|| Owned {
+        uid,
+        gid,
+        mode: Some(mode),
+        ..Owned::default()
+    })
 }
 
 impl Extraction {
@@ -220,6 +246,8 @@ impl Extraction {
         if let Some(paths) = &mut self.paths
             && !path.is_empty()
         {
+            let owned = owned(member).map(|owned| (path.clone(), owned));
+            self.owned.extend(owned);
             paths.push(PathBuf::from(OsString::from_vec(path)));
         }
         Ok(())
@@ -262,7 +290,7 @@ impl Extraction {
                 .finish_directory(path, *mode, *mtime)
                 .map_err(|error| match error {
                     TreeError::Refused(why) => ArchiveError::Refused {
-                        member: path.escape_ascii().to_string(),
+                        member: name::shown(path),
                         why,
                     },
                     TreeError::Fs(error) => error.into(),
@@ -274,6 +302,7 @@ impl Extraction {
             skipped: self.skipped,
             newest_mtime: self.newest.unwrap_or(0),
             paths: self.paths.unwrap_or_default(),
+            owned: self.owned,
         })
     }
 }

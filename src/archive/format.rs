@@ -1,34 +1,52 @@
-//! Items as tar headers: ustar, with a pax header where ustar cannot say it. Nothing of who built
-//! it, where and when gets in.
+//! Items as tar headers: ustar, with a pax header where ustar cannot say it. Nothing gets in but
+//! what the item says.
 
+use super::DeviceNode;
 use super::header::BLOCK;
-use super::walk::{Item, What};
+use super::walk::{Attributes, Item, What};
 
 /// What ustar's eleven octal digits can say.
 const SIZE_LIMIT: u64 = 1 << 33;
+/// What its seven can.
+const NUMBER_LIMIT: u32 = 1 << 21;
+/// How GNU tar, star and Go's archive/tar write extended attributes.
+const XATTR: &[u8] = b"SCHILY.xattr.";
 
 /// The header blocks of an item.
 pub(super) fn headers(item: &Item, epoch: i64) -> Vec<u8> {
-    let Item { path, what, mtime } = item;
+    let Item {
+        path,
+        what,
+        mtime,
+        attributes,
+    } = item;
+    let Attributes {
+        uid,
+        gid,
+        mode,
+        xattrs,
+    } = attributes;
     let mut name = path.clone();
     let none: &[u8] = &[];
-    let (flag, mode, size, link) = match what {
+    let (flag, size, link) = match what {
         What::Directory => {
-            name.push(b'/');
-            (b'5', 0o755, 0, none)
+            // The root itself has no name.
+            let end: &[u8] = if name.is_empty() { b"./" } else { b"/" };
+            name.extend_from_slice(end);
+            (b'5', 0, none)
         }
-        What::File {
-            size, executable, ..
-        } => (b'0', file_mode(*executable), *size, none),
+        What::File { size, .. } => (b'0', *size, none),
+        What::Marker => (b'0', 0, none),
         // The mode is the file's own again: some readers set it once more.
-        What::HardLink { target, executable } => {
-            (b'1', file_mode(*executable), 0, target.as_slice())
-        }
-        What::Symlink(target) => (b'2', 0o777, 0, target.as_slice()),
+        What::HardLink { target } => (b'1', 0, target.as_slice()),
+        What::Symlink(target) => (b'2', 0, target.as_slice()),
+        What::Device(DeviceNode { block: false, .. }) => (b'3', 0, none),
+        What::Device(DeviceNode { block: true, .. }) => (b'4', 0, none),
+        What::Fifo => (b'6', 0, none),
     };
     // Clamped: what is newer than the sources was made by the build, whenever that was.
     let mtime = (*mtime).min(epoch).max(0).unsigned_abs();
-    let mut header = Header::new(flag, mode, size.min(SIZE_LIMIT - 1), mtime);
+    let mut header = Header::new(flag, mode & 0o7777, size.min(SIZE_LIMIT - 1), mtime);
     let mut records = Vec::new();
     // ustar says nothing about names that are not ASCII. Those that are not even UTF-8 go into
     // pax as they are, as GNU tar does it, which warns of POSIX's `hdrcharset=BINARY`.
@@ -41,6 +59,19 @@ pub(super) fn headers(item: &Item, epoch: i64) -> Vec<u8> {
     if size >= SIZE_LIMIT {
         records.extend(record(b"size", size.to_string().as_bytes()));
     }
+    for (keyword, at, id) in [(&b"uid"[..], 108, *uid), (b"gid", 116, *gid)] {
+        if !header.number(at, id) {
+            records.extend(record(keyword, id.to_string().as_bytes()));
+        }
+    }
+    if let What::Device(DeviceNode { major, minor, .. }) = what {
+        // Linux has no numbers that would not fit: 12 bits and 20.
+        header.number(329, *major);
+        header.number(337, *minor);
+    }
+    for (name, value) in xattrs {
+        records.extend(record(&[XATTR, name].concat(), value));
+    }
     if records.is_empty() {
         return header.seal().to_vec();
     }
@@ -52,10 +83,6 @@ pub(super) fn headers(item: &Item, epoch: i64) -> Vec<u8> {
     blocks.resize(blocks.len().next_multiple_of(BLOCK), 0);
     blocks.extend(header.seal());
     blocks
-}
-
-fn file_mode(executable: bool) -> u32 {
-    if executable { 0o755 } else { 0o644 }
 }
 
 /// A header block under construction.
@@ -102,6 +129,15 @@ impl Header {
         true
     }
 
+    /// Puts an owner or a device's number in, or, if it does not fit, nothing.
+    fn number(&mut self, at: usize, number: u32) -> bool {
+        let fits = number < NUMBER_LIMIT;
+        if fits {
+            self.put(at, format!("{number:07o}").as_bytes());
+        }
+        fits
+    }
+
     fn link(&mut self, target: &[u8]) -> bool {
         self.put(157, &target[..target.len().min(100)]);
         target.len() <= 100
@@ -132,6 +168,8 @@ fn record(keyword: &[u8], value: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::archive::Limits;
     use crate::archive::members::{End, Kind, Member, Members};
@@ -155,6 +193,10 @@ mod tests {
             path: path.to_vec(),
             what,
             mtime: 2_000_000_000,
+            attributes: Attributes {
+                mode: 0o755,
+                ..Attributes::default()
+            },
         }
     }
 
@@ -173,14 +215,13 @@ mod tests {
         for (path, pax) in paths {
             let file = What::File {
                 size: 7,
-                executable: false,
                 id: (0, 0),
             };
             let (member, length) = read_back(&item(&path, file), 1000);
             assert_eq!((&member.name, member.kind), (&path, Kind::File));
             assert_eq!(
                 (member.size, member.mode, member.mtime),
-                (7, 0o644, (1000, 0))
+                (7, 0o755, (1000, 0))
             );
             assert_eq!(length > BLOCK, pax, "{}", path.escape_ascii());
 
@@ -192,11 +233,7 @@ mod tests {
     #[test]
     fn large_files_and_odd_times_are_read_back() {
         for size in [SIZE_LIMIT - 1, SIZE_LIMIT, 1 << 40] {
-            let file = What::File {
-                size,
-                executable: true,
-                id: (0, 0),
-            };
+            let file = What::File { size, id: (0, 0) };
             let (member, _) = read_back(&item(b"f", file), 5);
             assert_eq!((member.size, member.mode), (size, 0o755));
         }
@@ -209,6 +246,40 @@ mod tests {
             assert_eq!(member.mtime, (expected, 0));
             assert_eq!((member.name.as_slice(), member.mode), (&b"d/"[..], 0o755));
         }
+    }
+
+    #[test]
+    fn owners_modes_devices_and_attributes_are_read_back() {
+        let device = DeviceNode {
+            block: true,
+            major: 8,
+            minor: 1,
+        };
+        for (uid, gid) in [(0, 8), (65534, 100), (NUMBER_LIMIT, u32::MAX - 1)] {
+            for what in [What::Fifo, What::Device(device), What::Directory] {
+                let xattrs = BTreeMap::from([(b"user.a".to_vec(), b"\n=\0\xff".to_vec())]);
+                let attributes = Attributes {
+                    uid,
+                    gid,
+                    mode: 0o7755,
+                    xattrs: xattrs.clone(),
+                };
+                let item = Item {
+                    attributes,
+                    ..item(b"d", what.clone())
+                };
+                let (member, _) = read_back(&item, 9);
+                assert_eq!((member.uid, member.gid), (Some(uid), Some(gid)));
+                assert_eq!((member.mode, &member.xattrs), (0o7755, &xattrs));
+                let numbers = member.device.map(|found| (found.block, found.number));
+                let is_device = matches!(what, What::Device(_));
+                assert_eq!(numbers, is_device.then_some((true, (8, 1))));
+            }
+        }
+        let (member, _) = read_back(&item(b"", What::Directory), 9);
+        assert_eq!(member.name, b"./");
+        let (member, length) = read_back(&item(b"a/.wh.b", What::Marker), 9);
+        assert_eq!((member.kind, member.size, length), (Kind::File, 0, BLOCK));
     }
 
     #[test]

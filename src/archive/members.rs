@@ -376,9 +376,15 @@ fn member(header: Header, extension: Extension) -> Result<Member, &'static str> 
     }
     let size = extension.size.unwrap_or(size);
     let name = extension.path.unwrap_or(name);
+    let link = extension.link.unwrap_or(link);
+    // Some readers leave such a member out, others list it: nothing has no name.
+    if name.is_empty() {
+        return Err("its name is empty");
+    }
     let kind = match flag {
         // Before POSIX, a directory was a file whose name ended in a slash, and some write so yet.
-        b'0' | 0 | b'7' if name.ends_with(b"/") => Kind::Directory,
+        b'0' | 0 if name.ends_with(b"/") => Kind::Directory,
+        b'7' if name.ends_with(b"/") => return Err("it is a file that is named like a directory"),
         b'0' | 0 | b'7' => Kind::File,
         b'1' => Kind::HardLink,
         b'2' => Kind::Symlink,
@@ -390,6 +396,9 @@ fn member(header: Header, extension: Extension) -> Result<Member, &'static str> 
     if kind != Kind::File && size != 0 {
         return Err("it is no file but has content");
     }
+    if matches!(kind, Kind::Symlink | Kind::HardLink) && link.is_empty() {
+        return Err("it is a link to nothing");
+    }
     let device = match (flag, device) {
         (b'3' | b'4', Some(number)) => Some(Device {
             block: flag == b'4',
@@ -400,7 +409,7 @@ fn member(header: Header, extension: Extension) -> Result<Member, &'static str> 
     };
     Ok(Member {
         name,
-        link: extension.link.unwrap_or(link),
+        link,
         kind,
         size,
         mode,

@@ -2,7 +2,8 @@
 //!
 //! Extraction ([`extract()`]) trusts nothing: each name is resolved by the kernel below a directory
 //! descriptor, and what two readers could read in two ways is refused. Packing ([`pack()`]) gives
-//! the same bytes for the same tree, on any host and with any number of threads.
+//! the same bytes for the same tree, on any host and with any number of threads. What is unpacked is
+//! written down ([`mtree`]), so that it can be held against the disk later.
 
 mod changeset;
 mod codec;
@@ -12,11 +13,14 @@ mod extract;
 mod format;
 mod gzip;
 mod header;
+mod layer;
 mod members;
+pub mod mtree;
 mod name;
 mod pack;
 mod pax;
 mod pipe;
+mod sizes;
 mod tree;
 mod walk;
 
@@ -33,8 +37,11 @@ pub use codec::{Codec, decoder, interruptible};
 pub use contents::contents;
 pub use examine::{Entry, Examined, examine};
 pub use extract::{Extract, Extracted, Limits, Trust, extract};
+pub use layer::{Layer, Layered, Merged, PackLayer};
 pub use members::Kind as EntryKind;
+pub use name::shown;
 pub use pack::{Pack, Packed, pack};
+pub use sizes::Sizes;
 
 /// Why an archive cannot be extracted or made.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +72,7 @@ pub enum ArchiveError {
     /// A member that must not be extracted.
     #[error("the archive's member `{member}` is refused: {why}")]
     Refused {
-        /// Its name, what is not printable escaped.
+        /// Its name, what is not printable escaped, and cut if it is long.
         member: String,
         /// What is wrong with it.
         why: &'static str,

@@ -8,6 +8,8 @@ const PATH_LIMIT: usize = 4096;
 const NAME_LIMIT: usize = 255;
 /// Directories below one another at most: whoever walks the tree later may do so by recursion.
 const DEPTH_LIMIT: usize = 256;
+/// Bytes of a name that a message shows at most.
+const SHOWN: usize = 200;
 
 /// Turns a name into a path below the root, without leading, double or trailing slashes and
 /// without dots; empty is the root itself. `None` is a name that `strip` leaves nothing of.
@@ -46,15 +48,26 @@ pub(super) fn path(
     Ok(Some(parts[strip..].join(&b'/')))
 }
 
+/// What is said of a member that symlinks lead to a path longer than there may be.
+pub(super) const TOO_LONG: &str = "it leads to a path that is too long";
+
 /// Whether a path of the tree itself, which symlinks may have led to, is within the same bounds.
 pub(super) fn bounded(path: &[u8]) -> Result<(), &'static str> {
     if path.len() >= PATH_LIMIT {
-        return Err("it leads to a path that is too long");
+        return Err(TOO_LONG);
     }
     if path.split(|byte| *byte == b'/').count() > DEPTH_LIMIT {
         return Err("it leads too deep");
     }
     Ok(())
+}
+
+/// A name or path as a message shows it: what is not printable escaped, and cut if it is long. An
+/// extension header can give a name of a megabyte.
+pub fn shown(name: &[u8]) -> String {
+    let (start, rest) = name.split_at(name.len().min(SHOWN));
+    let more = if rest.is_empty() { "" } else { "…" };
+    format!("{}{more}", start.escape_ascii())
 }
 
 #[cfg(test)]
@@ -101,5 +114,12 @@ mod tests {
             assert!(path(&long, Layer, 0).is_err());
         }
         assert_eq!(path(b"...", Layer, 0), Ok(Some(b"...".to_vec())));
+    }
+
+    #[test]
+    fn messages_show_names_that_steer_nothing_and_end() {
+        assert_eq!(shown(b"a/\xff\x1b[2J\n"), "a/\\xff\\x1b[2J\\n");
+        assert_eq!(shown(&[b'a'; 200]), "a".repeat(200));
+        assert_eq!(shown(&vec![b'a'; 1 << 20]), format!("{}…", "a".repeat(200)));
     }
 }

@@ -1,5 +1,6 @@
 //! Packing: a tree becomes a compressed tar archive, the same bytes wherever and whenever.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Write};
 use std::path::Path;
@@ -14,18 +15,25 @@ use super::codec::Codec;
 use super::format::headers;
 use super::gzip::Gzip;
 use super::header::BLOCK;
+use super::sizes::Sizes;
 use super::tree::Tree;
 use super::walk::{self, FileId, Item, What};
 use crate::model::{Hasher, Sha256};
 use crate::sys::interrupt::Interrupt;
 
-/// zstd's highest level that needs no special memory to unpack.
-const ZSTD_LEVEL: i32 = 19;
-/// Bytes that one thread of zstd compresses at once: part of the format, as with gzip.
-const ZSTD_JOB: u32 = 16 << 20;
-/// How much of what comes before such a piece can be referred to: a quarter of the window of 8 MiB.
-/// All of it, as this level would have it, takes a fifth longer and makes archives 0.2 % smaller.
-const ZSTD_OVERLAP: u32 = 7;
+/// zstd's highest level. 64 MiB, all of most runtimes, can be referred to: half of what `zstd -d` and
+/// its kin take without being told. Each thread's pieces refer to all of it, too. It takes 300 MB for
+/// each thread, a third of what the level would take by itself for next to nothing.
+const ZSTD: Zstd = Zstd {
+    level: 22,
+    reach: Some(Reach {
+        window: 26,
+        chain: 26,
+        hash: 23,
+    }),
+    job: 16 << 20,
+    overlap: 9,
+};
 const XZ_LEVEL: u32 = 6;
 /// Bytes in a block of xz, which one thread compresses: part of the format.
 const XZ_BLOCK: u64 = 16 << 20;
@@ -42,7 +50,7 @@ pub struct Pack {
 }
 
 /// What was packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packed {
     /// The archive's digest.
     pub digest: Sha256,
@@ -52,6 +60,8 @@ pub struct Packed {
     pub unpacked: u64,
     /// Members.
     pub entries: u64,
+    /// Bytes of files by directory, see [`Sizes`].
+    pub directories: BTreeMap<String, u64>,
 }
 
 /// Packs what is in `tree` (not the directory itself) to where `out` stands. Members are sorted
@@ -71,17 +81,80 @@ pub fn pack(
     } = how;
     let tree = walk::open(tree)?;
     let items = walk::walk(&tree)?;
+    let (size, digest, unpacked) = {
+        let compress = Compress {
+            codec: Some(*codec),
+            zstd: ZSTD,
+            threads: *threads,
+        };
+        compressed(&compress, out, |out| {
+            let items = items.iter().map(|item| (&tree, item));
+            write_items(items, *epoch, out, &|_| {}, interrupt)
+        })?
+    };
+    let mut sizes = Sizes::default();
+    for item in &items {
+        if let What::File { size, .. } = item.what {
+            sizes.add(&item.path, size);
+        }
+    }
+    Ok(Packed {
+        digest,
+        size,
+        unpacked,
+        entries: items.len() as u64,
+        directories: sizes.largest(),
+    })
+}
+
+/// How far zstd looks back: logarithms of the bytes that can be referred to, and of how many places
+/// in them are remembered. What is far away is looked for, too.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reach {
+    pub(super) window: u32,
+    pub(super) chain: u32,
+    pub(super) hash: u32,
+}
+
+/// How hard zstd tries.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Zstd {
+    pub(super) level: i32,
+    /// Where it is not what the level has.
+    pub(super) reach: Option<Reach>,
+    /// Bytes that one thread compresses at once: part of the format, as with gzip.
+    pub(super) job: u32,
+    /// How much of what comes before such a piece can be referred to: 9 is the whole window, each
+    /// one less half of it.
+    pub(super) overlap: u32,
+}
+
+/// How a stream is compressed.
+pub(super) struct Compress {
+    /// None leaves it as it is.
+    pub(super) codec: Option<Codec>,
+    pub(super) zstd: Zstd,
+    /// The bytes do not depend on it.
+    pub(super) threads: usize,
+}
+
+/// Compresses what `write` writes to where `out` stands: the size, the digest, and what `write`
+/// gives.
+pub(super) fn compressed<T>(
+    how: &Compress,
+    out: &mut File,
+    write: impl FnOnce(&mut dyn Write) -> Result<T, ArchiveError>,
+) -> Result<(u64, Sha256, T), ArchiveError> {
     let output = Output {
         file: BufWriter::with_capacity(256 << 10, out),
         hasher: Hasher::new(),
         size: 0,
     };
-    let (unpacked, output) = std::thread::scope(|scope| {
-        let mut compressor =
-            Compressor::new(*codec, output, *threads, scope).map_err(ArchiveError::Write)?;
-        let unpacked = write_items(&tree, &items, *epoch, &mut compressor, interrupt)?;
+    let (given, output) = std::thread::scope(|scope| {
+        let mut compressor = Compressor::new(how, output, scope).map_err(ArchiveError::Write)?;
+        let given = write(&mut compressor)?;
         let output = compressor.finish().map_err(ArchiveError::Write)?;
-        Ok::<_, ArchiveError>((unpacked, output))
+        Ok::<_, ArchiveError>((given, output))
     })?;
     let Output {
         mut file,
@@ -89,31 +162,28 @@ pub fn pack(
         size,
     } = output;
     file.flush().map_err(ArchiveError::Write)?;
-    Ok(Packed {
-        digest: hasher.finish(),
-        size,
-        unpacked,
-        entries: items.len() as u64,
-    })
+    Ok((size, hasher.finish(), given))
 }
 
-/// Writes the whole tar stream, and tells how many bytes of files are in it.
-fn write_items(
-    tree: &Tree,
-    items: &[Item],
+/// Writes the whole tar stream, each item with the tree that it is in, and tells how many bytes of
+/// files are in it.
+pub(super) fn write_items<'i>(
+    items: impl Iterator<Item = (&'i Tree, &'i Item)>,
     epoch: i64,
-    out: &mut impl Write,
+    out: &mut (impl Write + ?Sized),
+    progress: &dyn Fn(u64),
     interrupt: &Interrupt,
 ) -> Result<u64, ArchiveError> {
     let mut buffer = vec![0; 256 << 10];
     let mut unpacked = 0;
-    for item in items {
+    for (tree, item) in items {
         interrupt.check()?;
         out.write_all(&headers(item, epoch))
             .map_err(ArchiveError::Write)?;
         if let What::File { size, id, .. } = item.what {
             write_file(tree, &item.path, size, id, &mut buffer, out, interrupt)?;
             unpacked += size;
+            progress(size);
         }
     }
     out.write_all(&[0; 2 * BLOCK])
@@ -127,7 +197,7 @@ fn write_file(
     size: u64,
     id: FileId,
     buffer: &mut [u8],
-    out: &mut impl Write,
+    out: &mut (impl Write + ?Sized),
     interrupt: &Interrupt,
 ) -> Result<(), ArchiveError> {
     let changed = || ArchiveError::Changed {
@@ -187,6 +257,7 @@ impl Write for Output<'_> {
 }
 
 enum Compressor<'a> {
+    Plain(Output<'a>),
     Gzip(Gzip<Output<'a>>),
     Xz(liblzma::write::XzEncoder<Output<'a>>),
     Zstd(zstd::stream::write::Encoder<'static, Output<'a>>),
@@ -194,15 +265,20 @@ enum Compressor<'a> {
 
 impl<'a> Compressor<'a> {
     fn new<'scope>(
-        codec: Codec,
+        how: &Compress,
         out: Output<'a>,
-        threads: usize,
         scope: &'scope Scope<'scope, '_>,
     ) -> io::Result<Self> {
+        let Compress {
+            codec,
+            zstd,
+            threads,
+        } = *how;
         let count = u32::try_from(threads.clamp(1, 64)).unwrap_or(1);
         Ok(match codec {
-            Codec::Gzip => Self::Gzip(Gzip::new(out, threads, scope)?),
-            Codec::Xz => {
+            None => Self::Plain(out),
+            Some(Codec::Gzip) => Self::Gzip(Gzip::new(out, threads, scope)?),
+            Some(Codec::Xz) => {
                 let stream = liblzma::stream::MtStreamBuilder::new()
                     .preset(XZ_LEVEL)
                     .block_size(XZ_BLOCK)
@@ -211,13 +287,25 @@ impl<'a> Compressor<'a> {
                     .encoder()?;
                 Self::Xz(liblzma::write::XzEncoder::new_stream(out, stream))
             }
-            Codec::Zstd => {
-                let mut encoder = zstd::stream::write::Encoder::new(out, ZSTD_LEVEL)?;
+            Some(Codec::Zstd) => {
+                let Zstd {
+                    level,
+                    reach,
+                    job,
+                    overlap,
+                } = zstd;
+                let mut encoder = zstd::stream::write::Encoder::new(out, level)?;
                 encoder.include_checksum(true)?;
                 // One worker gives the bytes of many; none would give others.
                 encoder.multithread(count)?;
-                encoder.set_parameter(CParameter::JobSize(ZSTD_JOB))?;
-                encoder.set_parameter(CParameter::OverlapSizeLog(ZSTD_OVERLAP))?;
+                if let Some(reach) = reach {
+                    encoder.set_parameter(CParameter::WindowLog(reach.window))?;
+                    encoder.set_parameter(CParameter::ChainLog(reach.chain))?;
+                    encoder.set_parameter(CParameter::HashLog(reach.hash))?;
+                    encoder.set_parameter(CParameter::EnableLongDistanceMatching(true))?;
+                }
+                encoder.set_parameter(CParameter::JobSize(job))?;
+                encoder.set_parameter(CParameter::OverlapSizeLog(overlap))?;
                 Self::Zstd(encoder)
             }
         })
@@ -225,6 +313,7 @@ impl<'a> Compressor<'a> {
 
     fn finish(self) -> io::Result<Output<'a>> {
         match self {
+            Self::Plain(out) => Ok(out),
             Self::Gzip(gzip) => gzip.finish(),
             Self::Xz(xz) => xz.finish(),
             Self::Zstd(zstd) => zstd.finish(),
@@ -235,6 +324,7 @@ impl<'a> Compressor<'a> {
 impl Write for Compressor<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
+            Self::Plain(out) => out.write(bytes),
             Self::Gzip(gzip) => gzip.write(bytes),
             Self::Xz(xz) => xz.write(bytes),
             Self::Zstd(zstd) => zstd.write(bytes),

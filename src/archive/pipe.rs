@@ -24,7 +24,7 @@ pub(super) fn hashed<T>(
     let (hashed, to_read) = mpsc::sync_channel(AHEAD);
     let (used, free) = mpsc::channel();
     thread::scope(|scope| {
-        scope.spawn(move || {
+        let decode = scope.spawn(move || {
             if let Err(error) = decode(blob, &decoded, &free) {
                 // Whoever reads has given up, if nobody takes it.
                 let _ = decoded.send(Err(error));
@@ -39,8 +39,11 @@ pub(super) fn hashed<T>(
         };
         let value = work(&mut reader);
         drop(reader); // the other threads end, also if not all was read
+        // A scope that ends knows that they are done, but not that they are gone with all they had.
+        let decode = decode.join();
         let digest = hash.join();
         let digest = digest.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        decode.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         Ok((value?, digest))
     })
 }

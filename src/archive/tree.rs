@@ -1,7 +1,7 @@
 //! A directory that is being filled: every name is resolved by the kernel, below its descriptor.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -13,8 +13,8 @@ use nix::sys::stat::{
 use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
 
-use super::Trust;
 use super::pax::Time;
+use super::{Trust, name};
 use crate::sys::fs::FsError;
 
 /// Why something is not in the tree now.
@@ -39,11 +39,24 @@ pub(super) struct Tree {
     trust: Trust,
     /// The directory that the member before this one was put in: archives list a directory's
     /// members one after the other, so this saves most resolutions.
-    parent: Option<(Vec<u8>, OwnedFd)>,
+    parent: Option<Parent>,
     /// Permission bits that the kernel takes from what is created.
     umask: Mode,
 }
 
+/// A directory of the tree.
+struct Parent {
+    /// The path by which the archive names it.
+    text: Vec<u8>,
+    fd: OwnedFd,
+    /// Its path without symlinks.
+    path: Vec<u8>,
+}
+
+/// Below the root, and through no symlink.
+const STRICTLY: ResolveFlag = ResolveFlag::RESOLVE_BENEATH
+    .union(ResolveFlag::RESOLVE_NO_SYMLINKS)
+    .union(ResolveFlag::RESOLVE_NO_MAGICLINKS);
 const DIRECTORY: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_CLOEXEC);
 const HANDLE: OFlag = DIRECTORY.union(OFlag::O_PATH);
 
@@ -73,17 +86,18 @@ impl Tree {
         Ok(File::from(fd))
     }
 
-    /// Makes a symlink; one that is there already and says the same is left alone.
+    /// Makes a symlink; in a layer, one that is there already and says the same is left alone.
     pub(super) fn symlink(
         &mut self,
         path: &[u8],
         target: &[u8],
         mtime: Time,
     ) -> Result<(), TreeError> {
+        let shared = self.trust == Trust::Layer;
         self.put(path, "symlink", |parent, name| {
             match symlinkat(target, parent, name) {
                 // Another archive may be extracted into the same root just now, and look at this.
-                Err(Errno::EEXIST) if same_link(parent, name, target) => Ok(()),
+                Err(Errno::EEXIST) if shared && same_link(parent, name, target) => Ok(()),
                 other => other,
             }
         })?;
@@ -98,7 +112,9 @@ impl Tree {
     pub(super) fn hard_link(&mut self, path: &[u8], target: &[u8]) -> Result<(), TreeError> {
         let (above, name) = split(target);
         let from = match self.resolve(above, HANDLE) {
-            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Err(Errno::ENOENT),
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENAMETOOLONG) => {
+                Err(Errno::ENOENT)
+            }
             other => other,
         };
         let source = from.and_then(|from| {
@@ -114,9 +130,10 @@ impl Tree {
             return Err(TreeError::Refused("it links to something that is no file"));
         }
         // Without AT_SYMLINK_FOLLOW: a symlink that has taken the file's place is not followed.
+        let shared = self.trust == Trust::Layer;
         self.put(path, "link", |parent, new| {
             match linkat(&from, name, parent, new, AtFlags::empty()) {
-                Err(Errno::EEXIST) if same_file(parent, new, &stat) => Ok(()),
+                Err(Errno::EEXIST) if shared && same_file(parent, new, &stat) => Ok(()),
                 other => other,
             }
         })
@@ -227,50 +244,77 @@ impl Tree {
         if above.is_empty() {
             return Ok((self.root.as_fd(), name));
         }
-        let remembered = matches!(&self.parent, Some((path, _)) if path == above);
-        if !remembered {
-            let fd = match self.resolve(above, HANDLE) {
+        let before = self.parent.take().filter(|before| before.text == above);
+        let parent = match before {
+            Some(before) => before,
+            None => match self.enter(above) {
                 Err(Errno::ENOENT) => self.make_all(above)?,
                 other => other.map_err(|errno| self.unresolved(above, errno))?,
-            };
-            self.parent = Some((above.to_vec(), fd));
-        }
-        let fd = self
-            .parent
-            .as_ref()
-            .map_or(self.root.as_fd(), |(_, fd)| fd.as_fd());
-        Ok((fd, name))
+            },
+        };
+        let parent = self.parent.insert(parent);
+        below(&parent.path, name)?;
+        Ok((parent.fd.as_fd(), name))
     }
 
     /// Makes the directories of `path` one by one. Each is resolved from the root again: part of
     /// the way may lead through a symlink.
-    fn make_all(&self, path: &[u8]) -> Result<OwnedFd, TreeError> {
+    fn make_all(&self, path: &[u8]) -> Result<Parent, TreeError> {
         let ends = path.iter().enumerate();
         let ends = ends.filter_map(|(at, byte)| (*byte == b'/').then_some(at));
-        let mut above = None;
+        let mut above: Option<Parent> = None;
         for end in ends.chain([path.len()]) {
             let here = &path[..end];
-            let parent = above.as_ref().map_or(self.root.as_fd(), OwnedFd::as_fd);
-            match mkdirat(parent, split(here).1, permissions(0o755)) {
+            let (dir, at) = match &above {
+                Some(above) => (above.fd.as_fd(), &above.path[..]),
+                None => (self.root.as_fd(), &b""[..]),
+            };
+            let name = split(here).1;
+            below(at, name)?;
+            match mkdirat(dir, name, permissions(0o755)) {
                 Ok(()) | Err(Errno::EEXIST) => {}
                 Err(errno) => return Err(self.error("mkdir", here)(errno).into()),
             }
-            let fd = self
-                .resolve(here, HANDLE)
-                .map_err(|errno| self.unresolved(here, errno))?;
-            above = Some(fd);
+            let parent = self.enter(here);
+            above = Some(parent.map_err(|errno| self.unresolved(here, errno))?);
         }
         above.ok_or(TreeError::Refused("it would replace the root"))
+    }
+
+    /// Opens a directory that something is to be put into, and finds out where it really is.
+    fn enter(&self, path: &[u8]) -> nix::Result<Parent> {
+        let text = path.to_vec();
+        // Mostly there is no symlink on the way: then the text says where it is.
+        match self.open_by(path, HANDLE, STRICTLY) {
+            Ok(fd) => {
+                let path = text.clone();
+                return Ok(Parent { text, fd, path });
+            }
+            Err(Errno::ELOOP) if self.trust == Trust::Layer => {}
+            Err(errno) => return Err(errno),
+        }
+        let fd = self.resolve(path, HANDLE)?;
+        let link =
+            |fd: &OwnedFd| nix::fcntl::readlink(&*format!("/proc/self/fd/{}", fd.as_raw_fd()));
+        let (root, place) = (link(&self.root)?, link(&fd)?);
+        let path = Path::new(&place).strip_prefix(&root);
+        // Someone has moved the root, or taken the directory away, just now.
+        let path = path.map_err(|_| Errno::ESTALE)?;
+        let path = path.as_os_str().as_bytes().to_vec();
+        Ok(Parent { text, fd, path })
     }
 
     /// Opens something of the tree. In a layer, symlinks resolve as if the tree were the root
     /// of the file system; in a sealed tree none is walked through.
     pub(super) fn resolve(&self, path: &[u8], flags: OFlag) -> nix::Result<OwnedFd> {
-        let rules = ResolveFlag::RESOLVE_NO_MAGICLINKS
-            | match self.trust {
-                Trust::Layer => ResolveFlag::RESOLVE_IN_ROOT,
-                Trust::Sealed => ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS,
-            };
+        let rules = match self.trust {
+            Trust::Layer => ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS,
+            Trust::Sealed => STRICTLY,
+        };
+        self.open_by(path, flags, rules)
+    }
+
+    fn open_by(&self, path: &[u8], flags: OFlag, rules: ResolveFlag) -> nix::Result<OwnedFd> {
         let how = OpenHow::new().flags(flags).resolve(rules);
         let path = if path.is_empty() { b"." } else { path };
         for _ in 0..TRIES {
@@ -293,6 +337,8 @@ impl Tree {
             }
             (Errno::ENOTDIR, _) => TreeError::Refused("what it lies in is no directory"),
             (Errno::ENOENT, _) => TreeError::Refused(DANGLING),
+            // Only symlinks lead to such names: the archive's own are bounded.
+            (Errno::ENAMETOOLONG, _) => TreeError::Refused(name::TOO_LONG),
             _ => self.error("openat2", path)(errno).into(),
         }
     }
@@ -310,6 +356,15 @@ pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
         Some(at) => (&path[..at], &path[at + 1..]),
         None => (b"", path),
     }
+}
+
+/// Fails if `name` in the directory `path` of the tree would be too deep or too long.
+fn below(path: &[u8], name: &[u8]) -> Result<(), TreeError> {
+    let bounded = match path {
+        b"" => Ok(()),
+        path => name::bounded(&[path, name].join(&b'/')),
+    };
+    bounded.map_err(TreeError::Refused)
 }
 
 fn same_link(parent: BorrowedFd<'_>, name: &[u8], target: &[u8]) -> bool {

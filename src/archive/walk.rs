@@ -1,7 +1,9 @@
 //! What a tree holds, in the order in which it is packed.
 
-use std::collections::HashMap;
-use std::os::fd::AsFd;
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::CStr;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 
 use nix::dir::Dir;
@@ -9,16 +11,28 @@ use nix::fcntl::{AtFlags, OFlag, readlinkat};
 use nix::sys::stat::{FileStat, fstatat};
 
 use super::tree::Tree;
-use super::{ArchiveError, Trust};
+use super::{ArchiveError, DeviceNode, Trust};
 
 /// Something to pack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Item {
-    /// Below the tree, without dots or a trailing slash.
+    /// Below the tree, without dots or a trailing slash; the tree itself is empty.
     pub(super) path: Vec<u8>,
     pub(super) what: What,
     /// Seconds since 1970.
     pub(super) mtime: i64,
+    pub(super) attributes: Attributes,
+}
+
+/// Whose an item is, and what may be done with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Attributes {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    /// Permissions, setuid, setgid and sticky included.
+    pub(super) mode: u32,
+    /// Extended attributes.
+    pub(super) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 /// What an item is.
@@ -28,15 +42,17 @@ pub(super) enum What {
     /// `id` tells whether the file that is read is the one that was seen.
     File {
         size: u64,
-        executable: bool,
         id: FileId,
     },
     /// Another name of a file that comes earlier.
     HardLink {
         target: Vec<u8>,
-        executable: bool,
     },
     Symlink(Vec<u8>),
+    Fifo,
+    Device(DeviceNode),
+    /// An empty file that is nowhere, and whose name says something: a whiteout.
+    Marker,
 }
 
 /// Device and inode.
@@ -47,9 +63,68 @@ pub(super) fn id(stat: &FileStat) -> FileId {
 }
 
 /// Everything below `tree`'s root, sorted by the bytes of the paths: no order of a file system, no
-/// locale. A directory comes before what is in it, since its path is a prefix of theirs.
+/// locale. A directory comes before what is in it, since its path is a prefix of theirs. All of it
+/// is root's, and has the modes of packages.
 pub(super) fn walk(tree: &Tree) -> Result<Vec<Item>, ArchiveError> {
     let mut items = Vec::new();
+    visit(tree, &mut |found| {
+        let Found { path, stat, .. } = &found;
+        let what = match stat.st_mode & libc::S_IFMT {
+            libc::S_IFDIR => What::Directory,
+            libc::S_IFREG => What::File {
+                size: stat.st_size.unsigned_abs(),
+                id: id(stat),
+            },
+            libc::S_IFLNK => What::Symlink(found.target(tree)?),
+            _ => {
+                let path = tree.path(path);
+                return Err(ArchiveError::Special { path });
+            }
+        };
+        let mode = match what {
+            What::File { .. } if stat.st_mode & 0o111 == 0 => 0o644,
+            What::Symlink(_) => 0o777,
+            _ => 0o755,
+        };
+        let attributes = Attributes {
+            mode,
+            ..Attributes::default()
+        };
+        items.push(Item {
+            path: found.path,
+            what,
+            mtime: found.stat.st_mtime,
+            attributes,
+        });
+        Ok(())
+    })?;
+    items.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    link(items.iter_mut(), HashMap::new());
+    Ok(items)
+}
+
+/// Something that a directory holds.
+pub(super) struct Found<'a> {
+    pub(super) path: Vec<u8>,
+    pub(super) stat: FileStat,
+    /// The directory, and the name in it.
+    pub(super) dir: BorrowedFd<'a>,
+    pub(super) name: &'a CStr,
+}
+
+impl Found<'_> {
+    /// The target of a symlink.
+    pub(super) fn target(&self, tree: &Tree) -> Result<Vec<u8>, ArchiveError> {
+        let target = readlinkat(self.dir, self.name).map_err(tree.error("readlink", &self.path))?;
+        Ok(target.into_vec())
+    }
+}
+
+/// Shows everything below `tree`'s root to `each`, a directory before what is in it.
+pub(super) fn visit(
+    tree: &Tree,
+    each: &mut dyn FnMut(Found<'_>) -> Result<(), ArchiveError>,
+) -> Result<(), ArchiveError> {
     // Each directory is opened anew from the root: neither the depth of the tree nor its breadth
     // costs descriptors or stack.
     let mut directories = vec![Vec::new()];
@@ -71,53 +146,36 @@ pub(super) fn walk(tree: &Tree) -> Result<Vec<Item>, ArchiveError> {
                 path.push(b'/');
             }
             path.extend_from_slice(name.to_bytes());
-            let stat = fstatat(dir.as_fd(), name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW)
+            let (dir, name) = (dir.as_fd(), name.as_c_str());
+            let stat = fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)
                 .map_err(tree.error("lstat", &path))?;
-            let what = match stat.st_mode & libc::S_IFMT {
-                libc::S_IFDIR => {
-                    directories.push(path.clone());
-                    What::Directory
-                }
-                libc::S_IFREG => What::File {
-                    size: stat.st_size.unsigned_abs(),
-                    executable: stat.st_mode & 0o111 != 0,
-                    id: id(&stat),
-                },
-                libc::S_IFLNK => {
-                    let target = readlinkat(dir.as_fd(), name.as_c_str())
-                        .map_err(tree.error("readlink", &path))?;
-                    What::Symlink(std::os::unix::ffi::OsStringExt::into_vec(target))
-                }
-                _ => {
-                    return Err(ArchiveError::Special {
-                        path: tree.path(&path),
-                    });
-                }
-            };
-            items.push(Item {
+            if stat.st_mode & libc::S_IFMT == libc::S_IFDIR {
+                directories.push(path.clone());
+            }
+            each(Found {
                 path,
-                what,
-                mtime: stat.st_mtime,
-            });
+                stat,
+                dir,
+                name,
+            })?;
         }
     }
-    items.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    link(&mut items);
-    Ok(items)
+    Ok(())
 }
 
-/// Names of one file are packed as links to the first of them. Which names share a file is part
-/// of what was installed, as much as a symlink is, and unpacking it as copies would double
-/// `CPython`'s largest files; the order of the names, and so the bytes, depend on nothing else.
-fn link(items: &mut [Item]) {
-    let mut first: HashMap<FileId, Vec<u8>> = HashMap::new();
+/// Names of one file are packed as links to the first of them, in the order of `items`. Which names
+/// share a file is part of what was installed, as much as a symlink is, and unpacking it as copies
+/// would double `CPython`'s largest files. `first` has names of files that are not packed, since
+/// they are there already.
+pub(super) fn link<'a>(
+    items: impl Iterator<Item = &'a mut Item>,
+    mut first: HashMap<FileId, Vec<u8>>,
+) {
     for item in items {
-        if let What::File { id, executable, .. } = item.what {
+        if let What::File { id, .. } = item.what {
             if let Some(target) = first.get(&id) {
-                item.what = What::HardLink {
-                    target: target.clone(),
-                    executable,
-                };
+                let target = target.clone();
+                item.what = What::HardLink { target };
             } else {
                 first.insert(id, item.path.clone());
             }

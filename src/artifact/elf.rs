@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use object::elf;
 use object::endian::{Endian as _, Endianness};
-use object::read::elf::{Dyn as _, FileHeader, ProgramHeader as _};
+use object::read::elf::{Dyn as _, FileHeader, ProgramHeader as _, SectionHeader as _};
 
 use super::tree::Tree;
 use crate::model::{Arch, Version};
@@ -21,6 +21,9 @@ const SIZE_LIMIT: u64 = 1 << 29;
 /// Strings and list entries that no honest file comes near.
 const STRING_LIMIT: usize = 4096;
 const ENTRY_LIMIT: usize = 1 << 16;
+/// How many compilers a file may name, and how long such a name is.
+const COMPILERS: usize = 64;
+const COMPILER: usize = 256;
 
 /// What an ELF file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +97,8 @@ pub struct Elf {
     pub versions_needed: Vec<NeededVersion>,
     /// Which versions it has (`VERDEF`).
     pub versions_defined: BTreeSet<String>,
+    /// What compiled it, as it says itself (`.comment`).
+    pub compilers: BTreeSet<String>,
 }
 
 /// An ELF file that cannot be understood.
@@ -252,7 +257,29 @@ fn parse<H: FileHeader<Endian = Endianness>>(path: &Path, data: &[u8]) -> Result
         runpath: paths(&dynamic.runpath)?,
         versions_needed: versions_needed(&image, &strings, dynamic.verneed)?,
         versions_defined: versions_defined(&image, &strings, dynamic.verdef)?,
+        compilers: compilers::<H>(header, endian, data),
     })
+}
+
+/// What `.comment` says. The one thing that is read through the section headers, which a file may
+/// be without, or have in any state: it is a claim and nothing depends on it.
+fn compilers<H: FileHeader<Endian = Endianness>>(
+    header: &H,
+    endian: Endianness,
+    data: &[u8],
+) -> BTreeSet<String> {
+    let comment = || {
+        let sections = header.sections(endian, data).ok()?;
+        let (_, section) = sections.section_by_name(endian, b".comment")?;
+        section.data(endian, data).ok()
+    };
+    let texts = comment().unwrap_or_default().split(|byte| *byte == 0);
+    let texts = texts.filter(|text| !text.is_empty()).take(COMPILERS);
+    let shown = |text: &[u8]| text.len() <= COMPILER && text.iter().all(|b| (32..127).contains(b));
+    texts
+        .filter(|text| shown(text))
+        .map(|text| String::from_utf8_lossy(text).into_owned())
+        .collect()
 }
 
 /// What the dynamic section says, before addresses and offsets are looked up.

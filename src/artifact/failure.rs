@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use super::check::Check;
+use super::contents::COMPONENTS;
 use super::elf::ElfError;
 use super::loader::Unresolved;
 use super::rules::Violation;
@@ -35,6 +36,8 @@ pub enum Failure {
     Leak(Hit),
     /// A broken ELF file.
     Elf(ElfError),
+    /// What it says of the software inside cannot be read.
+    Components(String),
     /// Something that the loader would not find.
     Unresolved {
         /// Where the prefix would be then.
@@ -62,6 +65,7 @@ impl Failure {
             Self::Elf(_) => 2,
             Self::Unresolved { .. } => 3,
             Self::Check { .. } => 4,
+            Self::Components(_) => 5,
         }
     }
 }
@@ -72,6 +76,7 @@ impl fmt::Display for Failure {
             Self::Rule(violation) => violation.fmt(f),
             Self::Leak(hit) => hit.fmt(f),
             Self::Elf(error) => error.fmt(f),
+            Self::Components(why) => write!(f, "{COMPONENTS} is no list of components: {why}"),
             Self::Unresolved { at, what } => write!(f, "at {at}, {what}"),
             Self::Check { check, how, output } => {
                 write!(f, "the check {} at {}: {how}", check.name, check.prefix)?;
@@ -91,7 +96,7 @@ impl fmt::Display for Failed {
         let points = if count == 1 { "point" } else { "points" };
         let subject = &self.subject;
         write!(f, "{subject} does not pass its proof, in {count} {points}:")?;
-        let mut told = [0usize; 5];
+        let mut told = [0usize; 6];
         for failure in &self.failures {
             let told = &mut told[failure.kind()];
             *told += 1;

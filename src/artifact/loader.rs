@@ -2,8 +2,8 @@
 //!
 //! For each file the loader's own walk is done: breadth first from the file, each needed library
 //! looked up by its requester's search paths and then in the image's directories, symbol versions
-//! compared. Left out is what a promise cannot be built on: `LD_LIBRARY_PATH`, the cache (its
-//! directories are searched instead), and the libraries for special hardware below `glibc-hwcaps`.
+//! compared. `LD_LIBRARY_PATH` counts only where the platform is known to set it. Left out is what
+//! a promise cannot be built on: the cache (its directories are searched instead), and the libraries for special hardware below `glibc-hwcaps`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -85,15 +85,18 @@ pub struct Resolution {
 }
 
 /// Looks up what all `elves` of a prefix need, the prefix being at `guest` of `image` (see
-/// [`Image::with_mount`]), on a machine of the kind `machine`.
+/// [`Image::with_mount`]), on a machine of the kind `machine` whose platform sets
+/// `LD_LIBRARY_PATH` to `library_path`.
 pub fn resolve(
     elves: &[Elf],
     image: &Image,
     guest: &GuestPath,
+    library_path: &[GuestPath],
     machine: Machine,
 ) -> Result<Resolution, FsError> {
     let mut loader = Loader {
         image,
+        library_path: library_path.iter().map(|dir| dir.as_str().into()).collect(),
         defaults: default_dirs(image, machine)?,
         machine,
         known: HashMap::new(),
@@ -164,6 +167,7 @@ struct Object {
 
 struct Loader<'a> {
     image: &'a Image,
+    library_path: Vec<PathBuf>,
     defaults: Vec<PathBuf>,
     machine: Machine,
     /// What is at a path of the image, if it is a library for this machine.
@@ -270,7 +274,7 @@ impl Loader<'_> {
             let path = expand(name, &asking.path, self.machine);
             return path.into_iter().collect();
         }
-        let mut dirs = Vec::new();
+        let (mut dirs, mut last) = (Vec::new(), Vec::new());
         if asking.elf.runpath.is_empty() {
             // Those of everyone in the chain that asked, as far as they have no runpath.
             let mut link = Some(at);
@@ -282,9 +286,11 @@ impl Loader<'_> {
                 link = object.loader;
             }
         }
-        dirs.extend(asking.elf.runpath.iter().map(|dir| (dir, &asking.path)));
-        dirs.into_iter()
-            .filter_map(|(dir, origin)| expand(dir, origin, self.machine))
+        last.extend(asking.elf.runpath.iter().map(|dir| (dir, &asking.path)));
+        let expanded = |(dir, origin): (&String, &PathBuf)| expand(dir, origin, self.machine);
+        let dirs = dirs.into_iter().filter_map(expanded);
+        dirs.chain(self.library_path.iter().cloned())
+            .chain(last.into_iter().filter_map(expanded))
             .chain(self.defaults.iter().cloned())
             .map(|dir| dir.join(name))
             .collect()

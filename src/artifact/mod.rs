@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod checksum;
+pub mod contents;
 pub mod elf;
 pub mod failure;
 pub mod image;

@@ -4,6 +4,7 @@
 //! not part of the build id, and beside each its `.sha256` and its record, `.json`. A reader
 //! begins with the record, which is put there last: without it there is no artifact.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -144,6 +145,11 @@ impl Artifact {
         }
     }
 
+    /// Sets it aside: another is to take its place.
+    pub fn set_aside(self, store: &Store) -> Result<(), PackageError> {
+        set_aside(store, &self.record_file())
+    }
+
     /// Unpacks the prefix into an empty directory that is there, as it was when it was packed,
     /// and makes sure that the tarball was what the record says.
     pub fn unpack(&self, into: &Path, interrupt: &Interrupt) -> Result<(), PackageError> {
@@ -205,9 +211,13 @@ fn sound(
     let text = String::from_utf8_lossy(text);
     let record = match Record::parse(&text) {
         Ok(record) => record,
-        Err(RecordError::Json(_) | RecordError::Schema { .. } | RecordError::FileName { .. }) => {
-            return Ok(None);
-        }
+        Err(
+            RecordError::Json(_)
+            | RecordError::Schema { .. }
+            | RecordError::Name
+            | RecordError::Contents { .. }
+            | RecordError::FileName { .. },
+        ) => return Ok(None),
     };
     let ArtifactRecord {
         file,
@@ -272,8 +282,12 @@ pub fn package(
 ) -> Result<Artifact, PackageError> {
     let epoch = origin.source_date_epoch;
     let needs = proven.facts().needs.clone();
-    let reference = origin.product.reference().to_string();
-    let describe = |artifact| Record::new(origin, needs, artifact, pybuild);
+    let reference = origin.product.reference().stem();
+    let mut contents = proven.facts().contents.clone();
+    let describe = |artifact, directories| {
+        contents.directories = directories;
+        Record::new(origin, needs, contents, artifact, pybuild)
+    };
     put(
         proven.prefix(),
         &reference,
@@ -300,7 +314,7 @@ pub fn adopt(
         return Ok(before);
     }
     // Where it was published it may have had another name.
-    let file = format!("{}.tar.{}", record.reference(), codec.extension());
+    let file = format!("{}.tar.{}", record.reference().stem(), codec.extension());
     record.artifact.file.clone_from(&file);
     let scratch = store.scratch()?;
     let made = scratch.path().join("artifact");
@@ -323,8 +337,8 @@ pub fn repack(
     artifact.unpack(&prefix, interrupt)?;
     let mut record = artifact.record.clone();
     let epoch = record.source_date_epoch;
-    let reference = record.reference().to_string();
-    let describe = |artifact| {
+    let reference = record.reference().stem();
+    let describe = |artifact, _| {
         record.artifact = artifact;
         record
     };
@@ -338,7 +352,7 @@ fn put(
     how: Packing,
     store: &Store,
     interrupt: &Interrupt,
-    describe: impl FnOnce(ArtifactRecord) -> Record,
+    describe: impl FnOnce(ArtifactRecord, BTreeMap<String, u64>) -> Record,
 ) -> Result<Artifact, PackageError> {
     let Packing { codec, threads } = how;
     let scratch = store.scratch()?;
@@ -358,13 +372,14 @@ fn put(
         error => PackageError::from(error),
     })?;
     out.sync_all().map_err(FsError::new("fsync", &tarball))?;
-    let record = describe(ArtifactRecord {
+    let artifact = ArtifactRecord {
         file: file.clone(),
         sha256: packed.digest,
         size: packed.size,
         unpacked_size: packed.unpacked,
         entries: packed.entries,
-    });
+    };
+    let record = describe(artifact, packed.directories);
     let build_id = record.product.build_id;
     if let Some(before) = Artifact::open(store, &build_id, codec, interrupt)? {
         if before.digest() == packed.digest {

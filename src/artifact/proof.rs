@@ -12,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::check::Check;
+use super::contents::{Contents, contents};
 use super::elf::{Elf, Machine, elves};
 use super::failure::{Failed, Failure, Tail};
 use super::image::Image;
@@ -42,6 +43,8 @@ pub struct Subject<'a> {
     pub arch: Arch,
     /// The layers of the run image, the lowest first.
     pub run_layers: &'a [PathBuf],
+    /// Where the platform has libraries looked for too (`LD_LIBRARY_PATH`).
+    pub library_path: &'a [GuestPath],
     /// What no file of it may hold: where it was built, in the sandbox and on this host.
     pub forbidden: &'a [String],
     /// What must hold in the run image.
@@ -130,6 +133,8 @@ impl Proven {
 pub struct Facts {
     /// What it needs of the run image.
     pub needs: Needs,
+    /// What it holds, but for the sizes of its directories.
+    pub contents: Contents,
     /// Where in the run image each of those libraries is.
     pub libraries: BTreeMap<String, PathBuf>,
     /// How many ELF files it has.
@@ -157,6 +162,8 @@ pub fn prove(subject: &Subject<'_>, tools: &Tools<'_>) -> Result<Proven, ProofEr
     failures.extend(hits.into_iter().map(Failure::Leak));
     let (sound, broken) = elves(&tree)?;
     failures.extend(broken.into_iter().map(Failure::Elf));
+    let held = contents(&tree, &sound)?;
+    let held = held.map_err(|why| failures.push(Failure::Components(why)));
     let resolution = resolve_everywhere(subject, &sound, &mut failures)?;
     let mut passed = Vec::new();
     for (check, result) in subject.checks.iter().zip(run_all(subject, tools, &phase)?) {
@@ -172,7 +179,7 @@ pub fn prove(subject: &Subject<'_>, tools: &Tools<'_>) -> Result<Proven, ProofEr
     phase.done_with(format!("{} checks", passed.len()));
     Ok(Proven {
         prefix: subject.prefix.to_owned(),
-        facts: facts(&tree, &sound, resolution, passed),
+        facts: facts(&tree, &sound, held.unwrap_or_default(), resolution, passed),
     })
 }
 
@@ -184,7 +191,13 @@ fn resolve_everywhere(
 ) -> Result<Resolution, FsError> {
     let at = |guest: &GuestPath| {
         let image = Image::new(subject.run_layers).with_mount(guest, subject.prefix);
-        resolve(elves, &image, guest, Machine::of(subject.arch))
+        resolve(
+            elves,
+            &image,
+            guest,
+            subject.library_path,
+            Machine::of(subject.arch),
+        )
     };
     let home = at(subject.guest)?;
     let mut told: BTreeSet<Unresolved> = BTreeSet::new();
@@ -351,6 +364,7 @@ fn how(end: End, limits: &Limits) -> String {
 fn facts(
     tree: &Tree,
     elves: &[Elf],
+    contents: Contents,
     resolution: Resolution,
     checks: Vec<(Check, Duration)>,
 ) -> Facts {
@@ -364,6 +378,7 @@ fn facts(
             glibc_floor: elves.iter().filter_map(Elf::glibc_floor).max(),
             libraries: resolution.libraries.keys().cloned().collect(),
         },
+        contents,
         libraries: resolution.libraries,
         elf_files: elves.len(),
         files: tree.files().count(),
@@ -400,6 +415,7 @@ mod tests {
                 })
                 .collect(),
             versions_defined: BTreeSet::new(),
+            compilers: BTreeSet::new(),
         };
         let elves = [
             elf(&["GLIBC_2.2.5"]),
@@ -407,7 +423,13 @@ mod tests {
             elf(&["GLIBC_2.28"]),
             elf(&[]),
         ];
-        let facts = facts(&tree, &elves, Resolution::default(), Vec::new());
+        let facts = facts(
+            &tree,
+            &elves,
+            Contents::default(),
+            Resolution::default(),
+            Vec::new(),
+        );
         assert_eq!(facts.needs.glibc_floor, "2.34".parse().ok());
     }
 }

@@ -13,10 +13,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+pub use super::contents::{Component, Contents};
 use crate::model::{Arch, FormulaName, FormulaRef, GuestPath, Kind, Sha256, StackName, Version};
 
-/// The version of the format below. A reader refuses others.
-pub const SCHEMA: u32 = 1;
+/// The version of the format below. A reader refuses later ones.
+pub const SCHEMA: u32 = 2;
+/// The one before: the same without [`Contents`].
+const WITHOUT_CONTENTS: u32 = 1;
 
 /// Why a text is not a record.
 #[derive(Debug, thiserror::Error)]
@@ -25,10 +28,19 @@ pub enum RecordError {
     #[error("not a record: {0}")]
     Json(#[from] serde_json::Error),
     /// Another pybuild wrote it.
-    #[error("the record has schema {found}, this pybuild reads {SCHEMA}")]
+    #[error("the record has schema {found}, this pybuild reads up to {SCHEMA}")]
     Schema {
         /// What it says.
         found: u64,
+    },
+    /// What it says of its name, its version and its script does not go together.
+    #[error("not a record: its name and version are not those of a formula, or not its script's")]
+    Name,
+    /// It has what its schema has not, or has not what it has.
+    #[error("not a record: one of schema {schema} {}", if *schema == SCHEMA { "says what it holds" } else { "does not say what it holds" })]
+    Contents {
+        /// What it says.
+        schema: u32,
     },
     /// A file name in it is not one.
     #[error("not a record: {name:?} is not the name of a file")]
@@ -56,7 +68,7 @@ pub struct Origin {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
-    /// [`SCHEMA`].
+    /// [`SCHEMA`], or the one that it was written in.
     pub schema: u32,
     /// What it is.
     #[serde(flatten)]
@@ -69,6 +81,9 @@ pub struct Record {
     /// What it needs to run.
     #[serde(flatten)]
     pub needs: Needs,
+    /// What it holds. Records of schema 1 do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contents: Option<Contents>,
     /// `SOURCE_DATE_EPOCH`, in seconds: no file of it is younger.
     pub source_date_epoch: i64,
     /// What built it.
@@ -80,8 +95,11 @@ pub struct Record {
 pub struct ProductRecord {
     /// Which formula: `python`.
     pub name: FormulaName,
-    /// Which version of it: `3.11.2`.
-    pub version: Version,
+    /// Which version of it: `3.11.2`. A script may have none.
+    pub version: Option<Version>,
+    /// The script for bob-builder that made it, if one did: `runtimes/python-3.8.8`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<FormulaRef>,
     /// What it is to the platform.
     pub kind: Kind,
     /// The stack it was built in, and runs on: `debian-12`.
@@ -107,6 +125,9 @@ pub struct MakingRecord {
     pub files: Vec<FileRecord>,
     /// Our own artifacts that it was built against.
     pub dependencies: Vec<DependencyRecord>,
+    /// The archives that lay in the prefix when its script began; none for formulae.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub archives: Vec<FileRecord>,
     /// The image it was built in.
     pub build_image: ImageRecord,
     /// The image it was proven in.
@@ -234,6 +255,7 @@ impl Record {
     pub fn new(
         origin: Origin,
         needs: Needs,
+        contents: Contents,
         artifact: ArtifactRecord,
         pybuild: ToolRecord,
     ) -> Self {
@@ -250,6 +272,7 @@ impl Record {
             artifact,
             making,
             needs,
+            contents: Some(contents),
             source_date_epoch,
             pybuild,
         }
@@ -272,16 +295,24 @@ impl Record {
         }
         // First, so that a later schema is named as such and not by its new fields.
         let Probe { schema } = serde_json::from_str(text)?;
-        if schema != u64::from(SCHEMA) {
+        if ![SCHEMA, WITHOUT_CONTENTS].map(u64::from).contains(&schema) {
             return Err(RecordError::Schema { found: schema });
         }
         let record: Self = serde_json::from_str(text)?;
+        if record.contents.is_some() != (record.schema == SCHEMA) {
+            let schema = record.schema;
+            return Err(RecordError::Contents { schema });
+        }
         for name in [&record.artifact.file, &record.making.source.file] {
             if !is_file_name(name) {
                 return Err(RecordError::FileName { name: name.clone() });
             }
         }
-        Ok(record)
+        if record.product.is_named() {
+            Ok(record)
+        } else {
+            Err(RecordError::Name)
+        }
     }
 
     /// The formula and version it is of.
@@ -291,9 +322,25 @@ impl Record {
 }
 
 impl ProductRecord {
-    /// The formula and version it is of.
+    /// The formula and version it is of, or the script.
     pub fn reference(&self) -> FormulaRef {
-        FormulaRef::new(self.name.clone(), self.version.clone())
+        match (&self.script, &self.version) {
+            (Some(script), _) => script.clone(),
+            (None, version) => FormulaRef::named(self.name.clone(), version.clone()),
+        }
+    }
+
+    /// Whether a formula has a version, and a script is of the name and version that are said.
+    fn is_named(&self) -> bool {
+        match &self.script {
+            None => self.version.is_some(),
+            Some(script) => {
+                let text = |version: Option<&Version>| version.map(Version::to_string);
+                script.is_script()
+                    && *script.name() == self.name
+                    && text(script.version()) == text(self.version.as_ref())
+            }
+        }
     }
 }
 
@@ -304,140 +351,4 @@ fn is_file_name(name: &str) -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-
-    /// An origin with something in every field.
-    pub(in super::super) fn origin() -> Origin {
-        let digest = |text: &str| Sha256::of(text.as_bytes());
-        let package = |name: &str, version: &str| PackageRecord {
-            name: name.to_owned(),
-            version: version.to_owned(),
-            arch: "amd64".to_owned(),
-        };
-        Origin {
-            product: ProductRecord {
-                name: "python".parse().expect("a name"),
-                version: "3.11.2".parse().expect("a version"),
-                kind: Kind::Runtime,
-                stack: "debian-12".parse().expect("a name"),
-                arch: Arch::Amd64,
-                profile: "plain".to_owned(),
-                prefix: "/app/.heroku/python".parse().expect("a path"),
-                build_id: digest("build"),
-            },
-            making: MakingRecord {
-                source: SourceRecord {
-                    flavour: "tgz".to_owned(),
-                    file: "Python-3.11.2.tgz".to_owned(),
-                    sha256: digest("source"),
-                    url: Some(
-                        "https://www.python.org/ftp/python/3.11.2/Python-3.11.2.tgz".to_owned(),
-                    ),
-                },
-                patches: vec![FileRecord {
-                    path: "python/3.11/x.patch".to_owned(),
-                    sha256: digest("patch"),
-                }],
-                files: vec![FileRecord {
-                    path: "check.py".to_owned(),
-                    sha256: digest("file"),
-                }],
-                dependencies: vec![DependencyRecord {
-                    reference: "sqlite-3.46.1".parse().expect("a reference"),
-                    build_id: digest("sqlite"),
-                    sha256: digest("sqlite tarball"),
-                }],
-                build_image: ImageRecord {
-                    digest: digest("build image"),
-                    packages: vec![package("libc6", "2.36-9"), package("gcc-12", "12.2.0-14")],
-                },
-                run_image: ImageRecord {
-                    digest: digest("run image"),
-                    packages: vec![package("libc6", "2.36-9")],
-                },
-                steps: vec![StepRecord {
-                    name: "make".to_owned(),
-                    argv: vec!["make".to_owned(), "-j{jobs}".to_owned()],
-                    cwd: "/build/source".parse().expect("a path"),
-                    env: BTreeMap::new(),
-                }],
-                env: BTreeMap::from([("LC_ALL".to_owned(), "C.UTF-8".to_owned())]),
-                network: false,
-                modules: vec!["ssl".to_owned()],
-            },
-            source_date_epoch: 1_675_728_000,
-        }
-    }
-
-    pub(in super::super) fn tool() -> ToolRecord {
-        ToolRecord {
-            version: "0.1.0".to_owned(),
-            build_revision: 1,
-        }
-    }
-
-    fn record() -> Record {
-        let needs = Needs {
-            glibc_floor: "2.34".parse().ok(),
-            libraries: ["libz.so.1", "libc.so.6"].map(str::to_owned).into(),
-        };
-        let artifact = ArtifactRecord {
-            file: "python-3.11.2.tar.gz".to_owned(),
-            sha256: Sha256::of(b"tarball"),
-            size: 7,
-            unpacked_size: 21,
-            entries: 3,
-        };
-        Record::new(origin(), needs, artifact, tool())
-    }
-
-    #[test]
-    fn the_file_is_stable() {
-        insta::assert_snapshot!(record().to_json());
-    }
-
-    #[test]
-    fn what_is_written_is_read() {
-        let text = record().to_json();
-        assert!(text.ends_with("}\n"));
-        let read = Record::parse(&text).expect("our own record");
-        assert_eq!(read, record());
-        assert_eq!(read.to_json(), text);
-    }
-
-    #[test]
-    fn reading_is_strict() {
-        let text = record().to_json();
-        let changed = |from: &str, to: &str| {
-            assert!(text.contains(from), "{from}");
-            Record::parse(&text.replacen(from, to, 1))
-        };
-        assert!(matches!(
-            changed("\"schema\": 1", "\"schema\": 2, \"new\": 1"),
-            Err(RecordError::Schema { found: 2 })
-        ));
-        for (from, to) in [
-            ("\"network\": false,", ""),
-            ("\"network\": false,", "\"network\": false, \"extra\": 1,"),
-            ("\"libraries\": [", "\"also\": 1, \"libraries\": ["),
-            ("\"kind\": ", "\"schema\": 1, \"kind\": "),
-            ("\"kind\": ", "\"arch\": \"amd64\", \"kind\": "),
-            ("\"size\": 7,", "\"size\": -7,"),
-            ("\"size\": 7,", "\"size\": 7, \"more\": 1,"),
-            ("\"debian-12\"", "\"Debian 12\""),
-            ("\"/app/.heroku/python\"", "\"app/../python\""),
-        ] {
-            assert!(
-                matches!(changed(from, to), Err(RecordError::Json(_))),
-                "{to}"
-            );
-        }
-        for name in ["../x", "/x", "", ".", "..", "a\\nb"] {
-            let found = changed("\"python-3.11.2.tar.gz\"", &format!("\"{name}\""));
-            assert!(matches!(found, Err(RecordError::FileName { .. })), "{name}");
-        }
-        assert!(Record::parse("").is_err());
-        assert!(Record::parse(&text[..text.len() / 2]).is_err());
-    }
-}
+pub(crate) mod tests;

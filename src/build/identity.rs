@@ -7,7 +7,8 @@
 //! - the stack, the architecture, and what both images were made of;
 //! - the recipe with its placeholders filled in, except that `{jobs}` stays unfilled;
 //! - the digest of the source that is used, of every patch and every helper file;
-//! - the build ids of the dependencies;
+//! - the build ids of the dependencies, and of what was trained the digest, too; the digests of the
+//!   archives that a script begins with;
 //! - the proofs, and the modules that must import: an id promises that they held.
 //!
 //! Not in it are how many jobs run, paths of the host, URLs, file names of sources, users and
@@ -25,7 +26,7 @@ use super::planned::{BuildPlan, PlannedStep};
 
 /// Raised whenever pybuild itself would build other bytes of the same recipe: another directory
 /// for the source, another base environment, another rule for the prefix or the archive.
-pub const BUILD_REVISION: u32 = 2;
+pub const BUILD_REVISION: u32 = 3;
 
 /// What is filled in for `{jobs}`. No argument of a command can hold it.
 pub(super) const UNFILLED_JOBS: &str = "\0jobs\0";
@@ -47,6 +48,10 @@ struct Identity<'a> {
     patches: Vec<(&'a str, Sha256)>,
     files: BTreeMap<&'a str, Sha256>,
     dependencies: BTreeMap<String, Sha256>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    archives: Vec<(&'a str, Sha256)>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    trained: BTreeMap<String, Sha256>,
     steps: Vec<Command<'a>>,
     prune: Vec<&'a str>,
     links: &'a [Link],
@@ -78,6 +83,7 @@ pub(super) fn document(plan: &BuildPlan) -> String {
         patches,
         files,
         dependencies,
+        archives,
         binds: _,          // follow from the rest
         portable_steps: _, // are `steps` here
         steps,
@@ -105,6 +111,13 @@ pub(super) fn document(plan: &BuildPlan) -> String {
         dependencies: dependencies
             .iter()
             .map(|dependency| (dependency.reference.to_string(), dependency.build_id))
+            .collect(),
+        archives: (archives.iter())
+            .map(|archive| (archive.name.as_str(), archive.sha256))
+            .collect(),
+        trained: dependencies
+            .iter()
+            .filter_map(|dependency| Some((dependency.reference.to_string(), dependency.trained?)))
             .collect(),
         steps: steps.iter().map(step).collect(),
         prune: prune.iter().map(Glob::as_str).collect(),

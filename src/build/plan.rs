@@ -84,8 +84,10 @@ fn fill(
         profile,
         prefix,
         released,
-        sources: _, // one of them is `source`
+        end_of_life: _, // of no weight for what is made
+        sources: _,     // one of them is `source`
         dependencies: references,
+        archives,
         patches,
         files,
         env,
@@ -132,6 +134,7 @@ fn fill(
         patches: patches.clone(),
         files: files.clone(),
         dependencies: dependencies.to_vec(),
+        archives: archives.clone(),
         binds: binds(&places, prefix, dependencies),
         steps: patch_steps.chain(own_steps).collect(),
         portable_steps: Vec::new(),

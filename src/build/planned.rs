@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::artifact::check::Check;
-use crate::formula::{FileContent, Source};
+use crate::formula::{Archive, FileContent, Source};
 use crate::model::{Arch, FormulaRef, Glob, GuestPath, Kind, Link, Sha256, StackName};
 use crate::sandbox::Access;
 
@@ -27,6 +27,9 @@ pub struct PlannedDependency {
     pub reference: FormulaRef,
     /// The id that it is filed under.
     pub build_id: Sha256,
+    /// Its tarball's digest, where that does not follow from its id: no two trainings learn quite
+    /// the same ([`Kind::Profile`]).
+    pub trained: Option<Sha256>,
 }
 
 /// Everything that a build does. [`std::fmt::Display`] shows it as commands to paste.
@@ -54,6 +57,8 @@ pub struct BuildPlan {
     pub files: Vec<FileContent>,
     /// What must be there before.
     pub dependencies: Vec<PlannedDependency>,
+    /// What is unpacked into the prefix before the first step, in this order.
+    pub archives: Vec<Archive>,
     /// What the steps see besides the build image.
     pub binds: Vec<Bind>,
     /// What is run in the build image, patches first.
@@ -86,7 +91,7 @@ pub struct Bind {
 /// What a directory holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
-    /// The unpacked source.
+    /// The unpacked source; for a script nothing, at first: it is where it works.
     Source,
     /// The helper files, and the patches in `patches/`.
     Files,
@@ -94,7 +99,7 @@ pub enum What {
     Dependency(FormulaRef),
     /// The build's home directory, empty at first.
     Home,
-    /// The prefix, empty at first: the result.
+    /// The prefix, empty at first but for archives: the result.
     Prefix,
 }
 

@@ -42,7 +42,7 @@ pub enum BuildError {
     #[error("{step} of {what}: {source}")]
     Command {
         /// What was being built.
-        what: FormulaRef,
+        what: Box<FormulaRef>,
         /// Which step.
         step: String,
         /// Why.
@@ -73,8 +73,10 @@ pub struct FailedStep {
 /// What a plan's digests and names are on this host.
 #[derive(Debug)]
 pub struct Inputs<'a> {
-    /// The source tarball.
-    pub source: &'a Path,
+    /// The source tarball. A script brings its own.
+    pub source: Option<&'a Path>,
+    /// The archives that are unpacked into the prefix, in the plan's order.
+    pub archives: &'a [PathBuf],
     /// The dependencies' tarballs, in the plan's order.
     pub dependencies: &'a [PathBuf],
     /// The build image's layers, the lowest first.
@@ -147,7 +149,7 @@ pub fn run(
         let outcome = run_step(step, &spec, &mut log, &phase, tools);
         let outcome = outcome.map_err(|error| match error {
             BuildError::Sandbox(source @ SandboxError::Command(_)) => BuildError::Command {
-                what: plan.reference.clone(),
+                what: Box::new(plan.reference.clone()),
                 step: step.name.clone(),
                 source: Box::new(source),
             },
@@ -243,16 +245,25 @@ impl Workspace {
             let into = layout.place(what);
             sysfs::create_dir_all(&into)?;
             match what {
-                What::Source => unpack(&plan.source.file, inputs.source, &into, 1, tools)?,
+                What::Source => {
+                    if let Some(source) = inputs.source {
+                        unpack(&plan.source.file, source, &into, 1, tools)?;
+                    }
+                }
                 What::Dependency(reference) => {
                     let tarball = tarballs.next().expect("one tarball for each dependency");
                     unpack(&reference.to_string(), tarball, &into, 0, tools)?;
                 }
                 What::Files => {
-                    write_files(&into, &plan.files)?;
-                    write_files(&into.join("patches"), &plan.patches)?;
+                    write_files(&into, &plan.files, plan.reference.is_script())?;
+                    write_files(&into.join("patches"), &plan.patches, false)?;
                 }
-                What::Home | What::Prefix => {}
+                What::Prefix => {
+                    for (archive, path) in plan.archives.iter().zip(inputs.archives) {
+                        lay(&archive.name, path, &into, tools)?;
+                    }
+                }
+                What::Home => {}
             }
         }
         phase.done();
@@ -306,6 +317,11 @@ impl Layout {
             target: bind.target.clone(),
             access: bind.access,
         };
+        let names = if plan.network {
+            sandbox::host_names(layers)
+        } else {
+            Vec::new()
+        };
         SandboxSpec {
             root: Root {
                 layers: layers.to_vec(),
@@ -314,7 +330,7 @@ impl Layout {
                     work: self.at("work"),
                 },
             },
-            binds: plan.binds.iter().map(bind).collect(),
+            binds: plan.binds.iter().map(bind).chain(names).collect(),
             identity: Identity::BUILDER,
             privileges: Privileges::Build,
             network: if plan.network {
@@ -340,6 +356,21 @@ fn unpack(
     strip: usize,
     tools: &Tools<'_>,
 ) -> Result<(), BuildError> {
+    extract(what, tarball, (into, Trust::Sealed, strip), tools)
+}
+
+/// Unpacks an archive that somebody has published over what is there already, as others were
+/// before it. What lies at one place in several is of the last.
+fn lay(what: &str, tarball: &Path, into: &Path, tools: &Tools<'_>) -> Result<(), BuildError> {
+    extract(what, tarball, (into, Trust::Layer, 0), tools)
+}
+
+fn extract(
+    what: &str,
+    tarball: &Path,
+    (into, trust, strip): (&Path, Trust, usize),
+    tools: &Tools<'_>,
+) -> Result<(), BuildError> {
     let file = sysfs::open(tarball)?;
     let size = file
         .metadata()
@@ -348,7 +379,7 @@ fn unpack(
     let how = Extract {
         strip,
         limits: archive::Limits::for_compressed(size),
-        ..Extract::new(into, Trust::Sealed)
+        ..Extract::new(into, trust)
     };
     archive::decoder(archive::interruptible(file, tools.interrupt))
         .and_then(|tar| archive::extract(tar, &how))
@@ -359,15 +390,17 @@ fn unpack(
         })
 }
 
-/// Helper files are the same in every build: what the umask says is not.
-fn write_files(dir: &Path, files: &[FileContent]) -> Result<(), BuildError> {
+/// Helper files are the same in every build: what the umask says is not. All that lies beside a
+/// script may be executed: whether it may where it comes from is not asked.
+fn write_files(dir: &Path, files: &[FileContent], executable: bool) -> Result<(), BuildError> {
+    let mode = if executable { 0o755 } else { 0o644 };
     for file in files {
         let path = dir.join(file.path());
         if let Some(parent) = path.parent() {
             sysfs::create_dir_all(parent)?;
         }
         fs::write(&path, file.bytes()).map_err(FsError::new("write", &path))?;
-        fs::set_permissions(&path, Permissions::from_mode(0o644))
+        fs::set_permissions(&path, Permissions::from_mode(mode))
             .map_err(FsError::new("chmod", &path))?;
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::artifact::check::Check;
-use crate::model::{Glob, command_line, quoted};
+use crate::model::{Glob, Sha256, command_line, quoted};
 use crate::sandbox::Access;
 
 use super::planned::{Bind, BuildPlan, PlannedStep, What};
@@ -77,7 +77,11 @@ impl BuildPlan {
 
     fn described(&self, what: &What) -> String {
         match what {
+            What::Source if self.reference.is_script() => "where it works, empty".to_owned(),
             What::Source => "the source".to_owned(),
+            What::Files if self.reference.is_script() => {
+                format!("the {} files of the scripts", self.files.len())
+            }
             What::Files => {
                 let files = self.files.iter().map(|file| file.path().to_owned());
                 let patches = self.patches.iter().map(|p| format!("patches/{}", p.path()));
@@ -95,7 +99,23 @@ impl BuildPlan {
                 format!("{reference}{}", id.unwrap_or_default())
             }
             What::Home => "an empty home".to_owned(),
-            What::Prefix => "the prefix".to_owned(),
+            What::Prefix => {
+                let archives = self.archives.iter();
+                let archives: Vec<String> = archives
+                    .map(|archive| {
+                        // Nobody has read it: no archive is empty.
+                        if archive.sha256 == Sha256::of(b"") {
+                            archive.name.clone()
+                        } else {
+                            format!("{} ({})", archive.name, archive.sha256.short())
+                        }
+                    })
+                    .collect();
+                match archives.as_slice() {
+                    [] => "the prefix".to_owned(),
+                    archives => format!("the prefix, with {}", archives.join(", ")),
+                }
+            }
         }
     }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::{Building, Compression, parse_duration};
-use crate::model::{FormulaRef, StackName};
+use crate::model::{StackName, Wanted};
 
 /// Which targets, and where what they take is written down.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[allow(clippy::doc_markdown)] // these comments are what --help prints
 pub struct Targets {
     /// Where artifacts are published: s3://BUCKET/PREFIX or a directory [default: S3_BUCKET and
@@ -60,9 +60,10 @@ pub enum Layout {
 pub struct Deploy {
     /// The stack to build for: debian-12
     pub stack: StackName,
-    /// What to build and publish: python-3.11.2
+    /// What to build and publish: python-3.11.2, python-3.11 (the newest of it), 'python-3.11.*'
+    /// (all of it), python-supported (the newest of each series whose end of life has not come)
     #[arg(required = true)]
-    pub formulae: Vec<FormulaRef>,
+    pub formulae: Vec<Wanted>,
     /// How it is published.
     #[command(flatten)]
     pub publishing: Publishing,
@@ -90,8 +91,9 @@ pub struct Deploy {
 /// `pybuild deploy-runtimes`
 #[derive(Debug, Args)]
 pub struct DeployRuntimes {
-    /// Which runtimes, separated by spaces or commas: python-3.11.2, 'python-3.9.*', or
-    /// `supported` for every version of every runtime there is a formula of
+    /// Which runtimes, separated by spaces or commas: python-3.11.2, python-3.11 (the newest of
+    /// it), 'python-3.9.*' (all of it), or `supported` for the newest of each series of each
+    /// runtime whose end of life has not come
     #[arg(long, required = true, value_name = "RUNTIMES")]
     pub runtimes: Vec<String>,
     /// For which stacks, separated by spaces or commas: debian-12, or `supported` for every stack

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::Args;
 
 use super::{ImageKind, SourceMirror, Sources};
-use crate::model::{FormulaRef, GuestPath, GuestPathError, StackName};
+use crate::model::{GuestPath, GuestPathError, StackName, Wanted};
 
 /// `pybuild shell`
 #[derive(Debug, Args)]
@@ -47,12 +47,14 @@ pub struct Inside {
     /// path if no other is given
     #[arg(long = "bind", value_name = "DIR[:TARGET][:rw]")]
     pub binds: Vec<Bind>,
-    /// Have a runtime or library in its place, built now if the store has it not: python-3.11.2
+    /// Have a runtime or library in its place, built now if the store has it not: python-3.11.2,
+    /// python-3.11 (the newest of it)
     #[arg(long = "with", value_name = "FORMULA")]
-    pub with: Vec<FormulaRef>,
+    pub with: Vec<Wanted>,
     /// Which set of build options the formulae of --with are built with
-    #[arg(long, default_value = "plain")]
-    pub profile: String,
+    /// [default: what they are published with]
+    #[arg(long)]
+    pub profile: Option<String>,
     /// Let it use this host's network
     #[arg(long)]
     pub network: bool,

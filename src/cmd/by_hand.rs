@@ -3,20 +3,19 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::make::{Made, Manner, Workshop, recipes};
-use super::session::{Opened, Session, bootstrap, host_arch, jobs, look, manifest, terminal};
+use super::make::{Batch, Made, Manner, Workshop, batch};
+use super::session::{Opened, Session, bootstrap, jobs, look, manifest, terminal};
 use super::source::Mirrors;
 use super::steward::Outlet;
-use super::{Done, Failure, registries};
+use super::{Done, Failure, locking, registries};
 use crate::archive::{self, Codec, Extract, Trust};
 use crate::build::{self, BuildPlan};
 use crate::cli::{self, Global, ImageKind, Inside};
-use crate::formula::Recipe;
-use crate::model::{Amount, FormulaRef, GuestPath, StackName};
-use crate::rootfs::{self, Manifest};
+use crate::model::{Amount, FormulaRef, GuestPath, Kind, StackName};
+use crate::rootfs::Manifest;
 use crate::sandbox::{
     self, Access, Bind, Changes, Command, End, Identity, Input, Launcher, Limits, Network, Output,
     Privileges, Root, SandboxSpec,
@@ -29,8 +28,6 @@ use crate::ui::{self, ExitKind, Section};
 pub(super) const IDENTITY: Identity = Identity::BUILDER;
 /// Where programs are, the first of which comes after those of `--with`.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
-/// What says on the host how names become addresses: of use to whoever uses its network.
-const NAMES: [&str; 2] = ["/etc/hosts", "/etc/resolv.conf"];
 
 /// Where and how a command is run.
 pub(super) struct ByHand<'a> {
@@ -60,8 +57,10 @@ impl ByHand<'_> {
             dry_run,
         } = *self;
         let manifest = manifest(stack, &inside.sources.stacks)?;
-        let recipes = self.recipes()?;
-        if dry_run && rootfs::prepared(&manifest, host_arch()?, &look(global)?)?.is_none() {
+        let batch = self.batch()?;
+        if dry_run
+            && locking::prepared(&manifest, &inside.sources.stacks, &look(global)?)?.is_none()
+        {
             let then = "then run the command in a sandbox of it";
             let sections = [bootstrap(stack, then)];
             ui::print(&Section::render(&sections, terminal(global).palette()))?;
@@ -80,10 +79,10 @@ impl ByHand<'_> {
             spec.root.layers = layers(&session, &manifest, inside)?;
         } else {
             spec.root.layers =
-                self.install(&session, &manifest, &recipes, &mut scratches, &mut spec)?;
+                self.install(&session, &manifest, &batch, &mut scratches, &mut spec)?;
         }
         if inside.network {
-            show_names(&mut spec);
+            spec.binds.extend(sandbox::host_names(&spec.root.layers));
         }
         finish(&session, &mut spec)?;
         spec.binds.extend(binds);
@@ -100,7 +99,7 @@ impl ByHand<'_> {
                 spec.root.changes = kept()?;
             }
             let plan = sandbox::plan(&spec, &session.host)?;
-            let first = recipes.iter().map(|recipe| {
+            let first = batch.recipes.iter().map(|recipe| {
                 let what = format!("build {}, unless the store has it", recipe.reference);
                 Section::new(what, ["put it into the sandbox, in its place"])
             });
@@ -123,7 +122,7 @@ impl ByHand<'_> {
     }
 
     /// What is to be there besides the stack, each after what it depends on.
-    fn recipes(&self) -> Result<Vec<Recipe>, Failure> {
+    fn batch(&self) -> Result<Batch, Failure> {
         let Inside {
             with,
             profile,
@@ -131,9 +130,14 @@ impl ByHand<'_> {
             ..
         } = self.inside;
         if with.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Batch::default());
         }
-        recipes(with, self.stack, sources.formulae_dir.as_deref(), profile)
+        batch(
+            with,
+            self.stack,
+            sources.formulae_dir.as_deref(),
+            profile.as_deref(),
+        )
     }
 
     /// Has the stack and the formulae there; gives the layers of the image.
@@ -141,18 +145,17 @@ impl ByHand<'_> {
         &self,
         session: &Session,
         manifest: &Manifest,
-        recipes: &[Recipe],
+        batch: &Batch,
         scratches: &mut Vec<Scratch>,
         spec: &mut SandboxSpec,
     ) -> Result<Vec<PathBuf>, Failure> {
         let Inside {
             image,
-            with,
             sources,
             mirror,
             ..
         } = self.inside;
-        if recipes.is_empty() {
+        if batch.recipes.is_empty() {
             return layers(session, manifest, self.inside);
         }
         let rootfs = session.rootfs(manifest, &sources.stacks)?;
@@ -170,12 +173,16 @@ impl ByHand<'_> {
         };
         let mut made: Vec<Made> = Vec::new();
         let mut path = Vec::new();
-        for recipe in recipes {
+        for recipe in &batch.recipes {
             let one = workshop.make(recipe, &made, Codec::Gzip, false)?;
-            if with.contains(&recipe.reference) {
+            if batch.asks_for(recipe) {
                 let plans = workshop.plans(recipe, &made);
                 for place in plans.first().into_iter().flat_map(dependencies) {
-                    let found = made.iter().find(|made| made.reference == place.0);
+                    let found = made.iter().zip(&batch.recipes);
+                    // What a training has learned is of use to nobody but the build.
+                    let mut found = found.filter(|(_, it)| it.kind != Kind::Profile);
+                    let found = found.find(|(made, _)| made.reference == place.0);
+                    let found = found.map(|(made, _)| made);
                     if let Some(found) = found.filter(|_| !is_bound(spec, &place.1)) {
                         let source = unpack(session, found, scratches)?;
                         bind(spec, source, place.1, Access::ReadOnly);
@@ -246,7 +253,7 @@ fn layers(
     manifest: &Manifest,
     inside: &Inside,
 ) -> Result<Vec<PathBuf>, Failure> {
-    let prepared = rootfs::prepared_layers(manifest, host_arch()?, &session.store)?;
+    let prepared = locking::prepared_layers(manifest, &inside.sources.stacks, &session.store)?;
     let [build, run] = if let Some(layers) = prepared {
         layers
     } else {
@@ -332,34 +339,6 @@ fn spec(with_network: bool) -> SandboxSpec {
     }
 }
 
-/// Shows how names become addresses on this host.
-fn show_names(spec: &mut SandboxSpec) {
-    for name in NAMES {
-        // Where it is in a chroot of that image, were it started as a system: often nowhere yet.
-        let mut layers = spec.root.layers.iter().rev();
-        let link = layers.find_map(|layer| fs::read_link(layer.join(&name[1..])).ok());
-        let target = link.map_or_else(|| guest(name), |link| behind(name, &link));
-        if let Ok(source) = fs::canonicalize(name) {
-            bind(spec, source, target, Access::ReadOnly);
-        }
-    }
-}
-
-/// The path that a symlink leads to, as far as its text says.
-fn behind(name: &str, link: &Path) -> GuestPath {
-    let start = Path::new(name).parent().unwrap_or(Path::new("/"));
-    let mut path = PathBuf::new();
-    for component in start.join(link).components() {
-        if component == Component::ParentDir {
-            path.pop();
-        } else {
-            path.push(component);
-        }
-    }
-    let path = path.to_str().and_then(|path| path.parse().ok());
-    path.unwrap_or_else(|| guest(name))
-}
-
 /// A path of pybuild's own.
 pub(super) fn guest(path: &str) -> GuestPath {
     path.parse().expect("an absolute path")
@@ -391,26 +370,5 @@ pub(super) fn generous() -> Limits {
         file_size: 1 << 40,
         output: u64::MAX,
         tmpfs: super::limits::host_memory() / 2,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_shown_where_an_images_link_leads() {
-        for (link, target) in [
-            (
-                "../run/systemd/resolve/stub-resolv.conf",
-                "/run/systemd/resolve/stub-resolv.conf",
-            ),
-            ("/run/resolv.conf", "/run/resolv.conf"),
-            ("../../../../x", "/x"),
-            ("other", "/etc/other"),
-        ] {
-            let found = behind("/etc/resolv.conf", Path::new(link));
-            assert_eq!(found.as_str(), target, "{link}");
-        }
     }
 }

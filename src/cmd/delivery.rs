@@ -6,11 +6,13 @@
 use std::fs::{self, File};
 use std::io::{self, Seek as _};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag};
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag};
 
 use crate::sys::fs::{self as sysfs, FsError};
 
@@ -23,6 +25,12 @@ pub enum DeliveryError {
     /// Not a path below the output directory.
     #[error("`{}` does not lie below the output directory", .0.display())]
     Outside(PathBuf),
+    /// Something is there that would be replaced.
+    #[error("{} is there already, and is not replaced", .0.display())]
+    Taken(PathBuf),
+    /// Somebody else is at it.
+    #[error("another pybuild is writing {}", .0.display())]
+    Busy(PathBuf),
     /// The steward went away or said something that makes no sense.
     #[error("cannot reach the part of pybuild that writes the output")]
     Steward(#[source] io::Error),
@@ -39,12 +47,19 @@ pub(crate) trait Delivery {
 
     /// Removes `relative`; what is not there is fine.
     fn remove(&self, relative: &Path) -> Result<(), DeliveryError>;
+
+    /// Shows what was put, where that has waited for the last of it.
+    fn finish(&self) -> Result<(), DeliveryError>;
 }
 
 /// Writes by itself.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Direct {
     root: PathBuf,
+    /// The only name that anything is put under, if there is but one.
+    only: Option<PathBuf>,
+    /// What `root` becomes in the end.
+    whole: Option<Arc<Whole>>,
 }
 
 impl Direct {
@@ -52,14 +67,54 @@ impl Direct {
     pub(crate) fn new(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
+            only: None,
+            whole: None,
         }
+    }
+
+    /// Delivers one file, which must not be there yet, or be empty.
+    pub(crate) fn file(path: &Path) -> Result<Self, DeliveryError> {
+        let (path, name) = named(path)?;
+        match fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Ok(found) if found.is_file() && found.len() == 0 => {}
+            Ok(_) => return Err(DeliveryError::Taken(path)),
+            Err(error) => return Err(FsError::new("lstat", &path)(error).into()),
+        }
+        Ok(Self {
+            root: path.parent().unwrap_or(&path).to_owned(),
+            only: Some(name),
+            whole: None,
+        })
+    }
+
+    /// Delivers a directory, which must not be there yet, or be empty. It is filled beside its
+    /// place and gets there when it is finished.
+    pub(crate) fn whole(path: &Path) -> Result<Self, DeliveryError> {
+        let (path, _) = named(path)?;
+        match fs::read_dir(&path).map(|mut entries| entries.next().is_none()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Ok(true) => {}
+            Ok(false) => return Err(DeliveryError::Taken(path)),
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                return Err(DeliveryError::Taken(path));
+            }
+            Err(error) => return Err(FsError::new("readdir", &path)(error).into()),
+        }
+        let whole = Whole::claim(path)?;
+        Ok(Self {
+            root: whole.beside.clone(),
+            only: None,
+            whole: Some(Arc::new(whole)),
+        })
     }
 
     fn place(&self, relative: &Path) -> Result<PathBuf, DeliveryError> {
         let plain = relative
             .components()
             .all(|component| matches!(component, Component::Normal(_)));
-        if plain && relative.file_name().is_some() {
+        let allowed = self.only.as_deref().is_none_or(|only| only == relative);
+        if plain && allowed && relative.file_name().is_some() {
             Ok(self.root.join(relative))
         } else {
             Err(DeliveryError::Outside(relative.to_owned()))
@@ -95,6 +150,80 @@ impl Delivery for Direct {
                 Err(FsError::new("unlink", &path)(error).into())
             }
             _ => Ok(()),
+        }
+    }
+
+    fn finish(&self) -> Result<(), DeliveryError> {
+        self.whole.as_ref().map_or(Ok(()), |whole| whole.finish())
+    }
+}
+
+/// The absolute path of something that is to be made, and its name.
+fn named(path: &Path) -> Result<(PathBuf, PathBuf), DeliveryError> {
+    let path = std::path::absolute(path).map_err(FsError::new("absolute", path))?;
+    match path.file_name().map(PathBuf::from) {
+        Some(name) => Ok((path, name)),
+        None => Err(DeliveryError::Taken(path)),
+    }
+}
+
+/// A directory that is filled beside its place. Dropped before it is finished, it is gone.
+#[derive(Debug)]
+struct Whole {
+    beside: PathBuf,
+    to: PathBuf,
+    finished: AtomicBool,
+    /// Held as long as this lives: whoever finds the directory unlocked takes it over.
+    _lock: Flock<File>,
+}
+
+impl Whole {
+    fn claim(to: PathBuf) -> Result<Self, DeliveryError> {
+        let beside = beside(&to);
+        loop {
+            sysfs::create_dir_all(&beside)?;
+            let dir = match sysfs::open(&beside) {
+                Err(error) if error.source.kind() == io::ErrorKind::NotFound => continue,
+                dir => dir?,
+            };
+            let lock = match Flock::lock(dir, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => lock,
+                Err((_, Errno::EWOULDBLOCK)) => return Err(DeliveryError::Busy(to)),
+                Err((_, errno)) => return Err(FsError::new("flock", &beside)(errno).into()),
+            };
+            // Whoever had the lock may have put the directory in its place meanwhile.
+            let id = |found: fs::Metadata| (found.dev(), found.ino());
+            let locked = lock.metadata().map_err(FsError::new("fstat", &beside))?;
+            if fs::symlink_metadata(&beside).map(id).ok() != Some(id(locked)) {
+                continue;
+            }
+            // What a killed run has left.
+            for entry in fs::read_dir(&beside).map_err(FsError::new("readdir", &beside))? {
+                let entry = entry.map_err(FsError::new("readdir", &beside))?;
+                sysfs::remove_tree(&entry.path())?;
+            }
+            return Ok(Self {
+                beside,
+                to,
+                finished: AtomicBool::new(false),
+                _lock: lock,
+            });
+        }
+    }
+
+    fn finish(&self) -> Result<(), DeliveryError> {
+        // Nothing but an empty directory is replaced: rename(2).
+        sysfs::rename_durably(&self.beside, &self.to)?;
+        self.finished.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        if !self.finished.load(Ordering::SeqCst) {
+            // What cannot be removed is taken over by the next run.
+            let _ = sysfs::remove_tree(&self.beside);
         }
     }
 }
@@ -215,6 +344,49 @@ mod tests {
             assert_eq!(fs::read_to_string(root.join(name)).expect("a file"), "new");
         }
         assert_eq!(fs::read_to_string(&outside).expect("there"), "kept");
+    }
+
+    #[test]
+    fn a_directory_is_there_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (to, beside) = (dir.path().join("a/out"), dir.path().join("a/.out.new"));
+        fs::create_dir_all(beside.join("of/a/killed")).expect("mkdir");
+        let whole = Direct::whole(&to).expect("nothing is there");
+        whole.put(Path::new("b/c"), &content("c")).expect("put");
+        assert!(!to.exists());
+        let other = Direct::whole(&to).expect_err("it is locked");
+        assert!(matches!(other, DeliveryError::Busy(_)), "{other}");
+        whole.finish().expect("finished");
+        drop(whole);
+        assert_eq!(fs::read_to_string(to.join("b/c")).expect("there"), "c");
+        assert!(!beside.exists() && !to.join("of").exists());
+        let taken = Direct::whole(&to).expect_err("it is there");
+        assert!(matches!(taken, DeliveryError::Taken(_)), "{taken}");
+        // An empty directory is as good as none; one that is given up leaves it so.
+        fs::remove_dir_all(&to).expect("removed");
+        fs::create_dir(&to).expect("mkdir");
+        let whole = Direct::whole(&to).expect("it is empty");
+        whole.put(Path::new("b"), &content("b")).expect("put");
+        drop(whole);
+        assert_eq!(fs::read_dir(&to).expect("there").count(), 0);
+        assert!(!beside.exists());
+    }
+
+    #[test]
+    fn of_one_file_nothing_else_is_put() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let to = dir.path().join("out.tar");
+        let file = Direct::file(&to).expect("nothing is there");
+        let refused = file.put(Path::new("other"), &content("x"));
+        assert!(matches!(refused, Err(DeliveryError::Outside(_))));
+        file.put(Path::new("out.tar"), &content("x")).expect("put");
+        file.finish().expect("nothing is left to do");
+        for path in [&to, dir.path()] {
+            let taken = Direct::file(path).expect_err("it is there");
+            assert!(matches!(taken, DeliveryError::Taken(_)), "{taken}");
+        }
+        fs::write(&to, "").expect("written");
+        Direct::file(&to).expect("it is empty");
     }
 
     #[test]

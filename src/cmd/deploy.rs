@@ -1,16 +1,19 @@
 //! `pybuild deploy`: formulae to artifacts to a target.
 
-use super::make::{Made, Manner, Workshop, build_ids, platform, recipes};
+use super::ids::{Trained, build_ids};
+use super::make::{Made, Manner, Workshop, batch, platform};
 use super::publisher::{Form, Publisher, Standing, check_network};
+use super::scripts::{self, Scripts};
 use super::session::{Opened, Session, host_arch, jobs, look, manifest, terminal};
+use super::shelf::{Places, Shelf};
 use super::target::Outlets;
-use super::{Done, Failure, dry_run, registries, reproduce, source};
+use super::{Done, Failure, dry_run, locking, registries, reproduce, source};
 use crate::archive::Codec;
 use crate::cli::{Deploy, Global};
 use crate::formula::Recipe;
-use crate::model::Sha256;
-use crate::publish::{Found, Keys, find};
-use crate::rootfs::{self, Manifest};
+use crate::model::{Sha256, StackName};
+use crate::publish::{Found, Keys, Target, find};
+use crate::rootfs::Manifest;
 use crate::sys::interrupt::Interrupt;
 use crate::ui::{self, Deployed, Deployment, ExitKind, How, Section};
 
@@ -23,25 +26,28 @@ struct Order {
 
 impl Order {
     fn of(args: &Deploy, form: &Form) -> Result<Self, Failure> {
-        let recipes = recipes(
-            &args.formulae,
+        let batch = batch(
+            &scripts::formulae(&args.formulae),
             &args.stack,
             args.building.sources.formulae_dir.as_deref(),
-            &args.building.profile,
+            args.building.profile.as_deref(),
         )?;
-        for recipe in &recipes {
+        for recipe in &batch.recipes {
             check_network(recipe, &args.publishing)?;
         }
-        let asked = |recipe: &Recipe| args.formulae.contains(&recipe.reference);
-        let keys: Vec<Option<Keys>> = recipes
-            .iter()
-            .map(|recipe| asked(recipe).then(|| form.keys(&args.stack, recipe)))
+        let key = |recipe: &Recipe| form.keys(&args.stack, recipe);
+        let keys: Vec<Option<Keys>> = (batch.recipes.iter())
+            .map(|recipe| batch.asks_for(recipe).then(|| key(recipe)))
             .collect();
-        if args.name.is_some() && keys.iter().flatten().count() > 1 {
+        let scripts = scripts::asked(&args.formulae).len();
+        if args.name.is_some() && keys.iter().flatten().count() + scripts > 1 {
             let message = "--name is for one formula, but several are given";
             return Err(Failure::new(ExitKind::Usage, message).hint("deploy them one by one"));
         }
-        Ok(Self { recipes, keys })
+        Ok(Self {
+            recipes: batch.recipes,
+            keys,
+        })
     }
 
     /// The recipes that are needed to make those at these places, themselves among them.
@@ -69,8 +75,17 @@ pub(super) fn run(global: &Global, args: &Deploy) -> Result<Done, Failure> {
     let form = Form::of(&args.publishing, args.name.as_deref())?;
     let order = Order::of(args, &form)?;
     let outlets = Outlets::to_publish(&args.publishing.targets)?;
+    let scripts = Scripts::read(
+        &scripts::asked(&args.formulae),
+        building.sources.formulae_dir.as_deref(),
+        outlets.inputs(),
+        args.name.as_deref(),
+    )?;
+    for (_, recipe) in scripts.unread()? {
+        check_network(&recipe, &args.publishing)?;
+    }
     if args.dry_run {
-        return dry_run(global, args, &manifest, &order, &outlets);
+        return dry_run(global, args, &manifest, &order, &scripts, &outlets);
     }
     registries::ahead(global, [&manifest], &building.sources.stacks)?;
     let session = match outlets.session(global)? {
@@ -88,14 +103,27 @@ pub(super) fn run(global: &Global, args: &Deploy) -> Result<Done, Failure> {
         shell_on_failure: args.shell_on_failure,
         ..Manner::of(building, jobs(args.jobs))
     };
-    let found = look_before(&publisher, &manifest, &order, &manner)?;
+    let here = locking::prepared(&manifest, &building.sources.stacks, &session.store)?;
+    let found = look_before(&publisher, here.is_some(), &order, &manner)?;
+    let shelf = Shelf {
+        session: &session,
+        places: Places {
+            remotes: std::iter::once(&target).chain(&upstream).collect(),
+            stack: &args.stack,
+            arch: host_arch()?,
+        },
+    };
+    let ready = scripts.ready(&order.recipes, &shelf)?;
+    look_before_scripts(&publisher, &args.stack, &scripts)?;
+    warn_of_prefix(&session, &outlets, args, &scripts);
     let rootfs = session.rootfs(&manifest, &building.sources.stacks)?;
     let workshop = Workshop {
         session: &session,
         rootfs: &rootfs,
         manner: &manner,
     };
-    let ids = build_ids(&order.recipes, &platform(&rootfs));
+    let trained = Trained::of_all(found.iter().flatten());
+    let ids = build_ids(&order.recipes, &platform(&rootfs), &trained);
     let mut deployed: Vec<Option<Deployed>> = Vec::new();
     for (n, recipe) in order.recipes.iter().enumerate() {
         deployed.push(match (&order.keys[n], &found[n]) {
@@ -113,7 +141,7 @@ pub(super) fn run(global: &Global, args: &Deploy) -> Result<Done, Failure> {
         // What is there and is another build did not look lacking.
         publisher.check_writable()?;
     }
-    let made = make_all(
+    let mut made = make_all(
         &publisher,
         &workshop,
         &order,
@@ -131,21 +159,78 @@ pub(super) fn run(global: &Global, args: &Deploy) -> Result<Done, Failure> {
             deployed[n] = Some(publisher.publish(keys, made)?);
         }
     }
-    report(
-        global,
-        args,
-        &session,
-        &outlets,
-        deployed.into_iter().flatten().collect(),
-    )?;
+    let mut deployed: Vec<Deployed> = deployed.into_iter().flatten().collect();
+    for ready in &ready {
+        let recipe = ready.recipe(&made, &shelf)?;
+        let check = args.check_reproducible;
+        deployed.push(one_script(
+            &publisher, &workshop, &recipe, &mut made, check,
+        )?);
+    }
+    report(global, args, &session, &outlets, deployed)?;
     Ok(Done::Here)
+}
+
+/// bob's prefix ends with the stack, and a script's key here begins with it.
+fn warn_of_prefix(session: &Session, outlets: &Outlets, args: &Deploy, scripts: &Scripts) {
+    if let Target::S3 { prefix, .. } = outlets.target()
+        && scripts.len() > 0
+        && prefix.trim_end_matches('/').rsplit('/').next() == Some(args.stack.as_str())
+    {
+        session.observer().warn(format!(
+            "{} ends with the stack's name, and so do keys below it begin: leave it out of S3_PREFIX",
+            outlets.target()
+        ));
+    }
+}
+
+/// The same as [`look_before`] for scripts: what one makes has no build id before it is known what
+/// it begins with.
+fn look_before_scripts(
+    publisher: &Publisher<'_>,
+    stack: &StackName,
+    scripts: &Scripts,
+) -> Result<(), Failure> {
+    for (_, recipe) in scripts.unread()? {
+        let found = publisher.find(&publisher.form.keys(stack, &recipe))?;
+        if is_lacking(Some(&found)) {
+            return publisher.check_writable();
+        }
+    }
+    Ok(())
+}
+
+/// Makes what a script makes, unless the target has it, and publishes it.
+fn one_script(
+    publisher: &Publisher<'_>,
+    workshop: &Workshop<'_>,
+    recipe: &Recipe,
+    made: &mut Vec<Made>,
+    check_reproducible: bool,
+) -> Result<Deployed, Failure> {
+    let keys = publisher.form.keys(&workshop.rootfs.stack, recipe);
+    let found = publisher.find(&keys)?;
+    let platform = platform(workshop.rootfs);
+    let recipes = std::slice::from_ref(recipe);
+    let ids = build_ids(recipes, &platform, &Trained::default()).concat();
+    let standing = publisher.standing(recipe, &keys, &found, &ids)?;
+    if let Some(there) = there(recipe, &keys, &standing) {
+        return Ok(there);
+    }
+    let one = workshop.make(recipe, made, Codec::Gzip, false)?;
+    if check_reproducible {
+        reproduce::check(workshop, recipe, made, &one)?;
+    }
+    let deployed = publisher.publish(&keys, &one)?;
+    made.push(one);
+    Ok(deployed)
 }
 
 /// Finds out what can be found out before a stack is bootstrapped: what the target has, whether it
 /// can be written to, whether the sources can be had.
 fn look_before(
     publisher: &Publisher<'_>,
-    manifest: &Manifest,
+    is_prepared: bool,
     order: &Order,
     manner: &Manner,
 ) -> Result<Vec<Option<Found>>, Failure> {
@@ -156,7 +241,7 @@ fn look_before(
         publisher.check_writable()?;
     }
     let session = publisher.session;
-    if rootfs::prepared(manifest, host_arch()?, &session.store)?.is_none() {
+    if !is_prepared {
         let needed = order.needed(&lacking);
         let needed = order
             .recipes
@@ -209,10 +294,11 @@ fn make_all(
         if !needed[n] {
             continue;
         }
-        if !wanted[n] {
-            publisher.borrow(workshop, recipe, &made)?;
-        }
-        let first = workshop.make(recipe, &made, Codec::Gzip, false)?;
+        let first = if wanted[n] {
+            workshop.make(recipe, &made, Codec::Gzip, false)?
+        } else {
+            publisher.supply(workshop, recipe, &made)?
+        };
         if check_reproducible && wanted[n] {
             reproduce::check(workshop, recipe, &made, &first)?;
         }
@@ -245,26 +331,53 @@ fn dry_run(
     args: &Deploy,
     manifest: &Manifest,
     order: &Order,
+    scripts: &Scripts,
     outlets: &Outlets,
 ) -> Result<Done, Failure> {
     let (building, jobs) = (&args.building, jobs(args.jobs));
     let mut sections = dry_run::sections(global, building, jobs, manifest, &order.recipes)?;
-    let prepared = rootfs::prepared(manifest, host_arch()?, &look(global)?)?;
-    let ids = prepared.map(|rootfs| build_ids(&order.recipes, &platform(&rootfs)));
+    let prepared = locking::prepared(manifest, &building.sources.stacks, &look(global)?)?;
+    let platform = prepared.as_ref().map(platform);
     let remote = outlets.look(global)?;
     let interrupt = Interrupt::manual()
         .map_err(|errno| Failure::new(ExitKind::TryAgain, format!("eventfd: {errno}")))?;
     for (n, recipe) in order.recipes.iter().enumerate() {
         let Some(keys) = &order.keys[n] else { continue };
         let found = find(&remote, keys, &interrupt)?;
-        let ids = ids.as_ref().map(|ids| ids[n].as_slice());
-        let says = would(&found, ids, args.publishing.overwrite);
+        let ids = platform.as_ref().map(|platform| {
+            let trained = Trained::of_all([&found]);
+            build_ids(&order.recipes, platform, &trained).swap_remove(n)
+        });
+        let says = would(&found, ids.as_deref(), args.publishing.overwrite);
         let heading = format!("publish {} to {}", recipe.reference, outlets.target());
         let items = [&keys.tarball, &keys.sha256, &keys.record].map(String::clone);
         sections.push(Section::new(
             heading,
             items.into_iter().chain([says.to_owned()]),
         ));
+    }
+    if scripts.len() > 0 {
+        let form = Form::of(&args.publishing, args.name.as_deref())?;
+        let upstream = outlets.upstream()?;
+        let places = Places {
+            remotes: std::iter::once(&remote).chain(&upstream).collect(),
+            stack: &args.stack,
+            arch: host_arch()?,
+        };
+        let (looked, recipes) = dry_run::scripts(scripts, &order.recipes, &places)?;
+        sections.extend(looked);
+        sections.extend(dry_run::sections(
+            global, building, jobs, manifest, &recipes,
+        )?);
+        for recipe in &recipes {
+            let keys = form.keys(&args.stack, recipe);
+            let found = find(&remote, &keys, &interrupt)?;
+            // With what it begins with, its build id would be known.
+            let says = would(&found, None, args.publishing.overwrite);
+            let heading = format!("publish {} to {}", recipe.reference, outlets.target());
+            let items = [keys.tarball, keys.sha256, keys.record, says.to_owned()];
+            sections.push(Section::new(heading, items));
+        }
     }
     ui::print(&Section::render(&sections, terminal(global).palette()))?;
     Ok(Done::Here)

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::deploy::there;
-use super::make::{Made, Manner, Workshop, build_ids, platform};
+use super::ids::{Trained, build_ids};
+use super::make::{Made, Manner, Workshop, platform, today};
 use super::publisher::{Form, Publisher, check_network};
 use super::session::{Opened, jobs, terminal};
 use super::target::Outlets;
@@ -12,8 +13,8 @@ use super::{Done, Failure, registries};
 use crate::archive::Codec;
 use crate::cli::{DeployRuntimes, Global};
 use crate::farm::{
-    Crew, Ended, Job, Matrix, Results, Stacks, Stopped, Task, Work, matrix, patterns,
-    run as work_off, tasks,
+    Crew, Ended, Job, Matrix, Results, Stacks, Stopped, Task, Work, matrix, run as work_off, tasks,
+    wanted,
 };
 use crate::formula;
 use crate::model::{Amount, Observer, StackName};
@@ -112,7 +113,7 @@ fn manual() -> Result<Interrupt, Failure> {
 /// What the words on the command line mean.
 fn asked(args: &DeployRuntimes, manifests: &rootfs::Catalog) -> Result<Matrix, Failure> {
     let catalog = formula::Catalog::load(args.building.sources.formulae_dir.as_deref())?;
-    let today = jiff::Zoned::now().date();
+    let today = today();
     let known = manifests.names().into_iter().map(|name| {
         let supported = manifests
             .get(name)
@@ -120,8 +121,9 @@ fn asked(args: &DeployRuntimes, manifests: &rootfs::Catalog) -> Result<Matrix, F
         (name.clone(), supported)
     });
     let stacks = Stacks(known.collect()).named(&args.stacks)?;
-    let patterns = patterns(&args.runtimes)?;
-    let matrix = matrix(&patterns, &stacks, &catalog, &args.building.profile)?;
+    let wanted = wanted(&args.runtimes)?;
+    let profile = args.building.profile.as_deref();
+    let matrix = matrix(&wanted, &stacks, &catalog, profile, today)?;
     if matrix.jobs.is_empty() {
         let message = "there is nothing to deploy: each of these runtimes is refused for each of \
                        these stacks";
@@ -373,8 +375,7 @@ impl Floor<'_> {
         match &task.work {
             Work::Prepare => Ok(Product::Stack(rootfs)),
             Work::Build(recipe) => {
-                self.publisher.borrow(&workshop, recipe, &made)?;
-                let made = workshop.make(recipe, &made, Codec::Gzip, false)?;
+                let made = self.publisher.supply(&workshop, recipe, &made)?;
                 Ok(Product::Made(Box::new(made)))
             }
             Work::Deploy(n) => {
@@ -398,9 +399,11 @@ impl Floor<'_> {
             .chain([recipe])
             .cloned()
             .collect();
-        let ids = build_ids(&recipes, &platform(workshop.rootfs));
+        let found = publisher.find(keys)?;
+        let trained = Trained::of_all([&found]);
+        let ids = build_ids(&recipes, &platform(workshop.rootfs), &trained);
         let ids = ids.last().map(Vec::as_slice).unwrap_or_default();
-        let standing = publisher.standing(recipe, keys, &publisher.find(keys)?, ids)?;
+        let standing = publisher.standing(recipe, keys, &found, ids)?;
         if let Some(deployed) = there(recipe, keys, &standing) {
             return Ok(deployed);
         }

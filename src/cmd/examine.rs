@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::session::{Session, host_arch, jobs};
-use super::{Failure, limits};
+use super::{Failure, limits, registries};
 use crate::artifact::proof;
-use crate::cli::{Limits, Selected, Sources, StackSources};
+use crate::cli::{Global, Limits, Selected, Sources, StackSources};
 use crate::formula;
 use crate::model::{Quiet, StackName};
 use crate::publish::{Remote, Target};
@@ -68,6 +68,25 @@ impl<'a> Examiner<'a> {
             },
             jobs: None,
         })
+    }
+
+    /// Gathers who root is to registries, for the stacks that may have to be fetched: which a target
+    /// has archives of is not known before it is looked at. To be called before a session is opened.
+    pub(super) fn ahead(
+        &self,
+        global: &Global,
+        selected: &Selected,
+        is_built: bool,
+    ) -> Result<(), Failure> {
+        if !self.identity && !is_built {
+            return Ok(());
+        }
+        let is_meant =
+            |name: &&StackName| selected.stack.as_ref().is_none_or(|stack| stack == *name);
+        let names = self.stacks.names().into_iter().filter(is_meant);
+        let manifests = names.map(|name| self.stacks.get(name));
+        let manifests = manifests.collect::<Result<Vec<_>, _>>()?;
+        registries::ahead(global, manifests, self.sources)
     }
 
     /// Looks at everything that is selected.

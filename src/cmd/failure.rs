@@ -2,7 +2,11 @@
 
 mod image;
 mod matrix;
+mod mirror;
 mod publish;
+mod script;
+mod stack;
+mod suite;
 
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource};
 
@@ -17,6 +21,7 @@ use crate::build::{BuildError, FailedStep};
 use crate::formula::FormulaError;
 use crate::net::NetError;
 use crate::rootfs::debian::DebianError;
+use crate::rootfs::lock::Drift;
 use crate::rootfs::{CatalogError, ManifestError, RootfsError};
 use crate::sandbox::{Gate, HostError, PlanError, SandboxError};
 use crate::store::StoreError;
@@ -97,9 +102,16 @@ impl From<StewardError> for Failure {
 
 impl From<DeliveryError> for Failure {
     fn from(error: DeliveryError) -> Self {
-        Self::new(ExitKind::TryAgain, error).hint(
-            "choose another output directory with --output; what was built is kept in the store",
-        )
+        let hint =
+            "choose another output directory with --output; what was built is kept in the store";
+        match error {
+            error @ DeliveryError::Taken(_) => Self::new(ExitKind::Usage, error)
+                .hint("choose another --output, or remove what is there"),
+            error @ DeliveryError::Busy(_) => {
+                Self::new(ExitKind::TryAgain, error).hint("wait for it, or choose another --output")
+            }
+            error => Self::new(ExitKind::TryAgain, error).hint(hint),
+        }
     }
 }
 
@@ -237,6 +249,29 @@ impl From<RootfsError> for Failure {
             RootfsError::Store(error) => error.into(),
             RootfsError::Debian { stack, source } => debian(&stack.to_string(), *source),
             RootfsError::Base { stack, source } => image::base(&stack, *source),
+            RootfsError::Drift {
+                ref stack,
+                ref drift,
+            } => {
+                let again = format!(
+                    "`pybuild stack lock {stack}` locks what there is now; --unlocked goes on \
+                     without the lock"
+                );
+                let old = matches!(drift, Drift::Packages(_) | Drift::Gone(_)).then_some(
+                    "what was locked can still be had where old versions are kept: a snapshot of the \
+                     archive, given as --debian-mirror or as packages.sources",
+                );
+                let failure = Self::new(ExitKind::Found, error).hint(again);
+                old.into_iter().fold(failure, Failure::hint)
+            }
+            RootfsError::Unlockable { ref stack } => {
+                let hint = format!("`pybuild stack pull {stack}` prepares it anew");
+                Self::new(ExitKind::Usage, error).hint(hint)
+            }
+            RootfsError::Mirror { stack, source, .. } => mirror::taking(&stack, *source),
+            error @ RootfsError::NoMirror { .. } => Self::new(ExitKind::Usage, error)
+                .hint("`pybuild stack push` puts a stack there, from a host that has it")
+                .hint("a manifest may name other places after the mirror"),
             error @ RootfsError::Architecture { .. } => Self::new(ExitKind::Usage, error),
             error @ RootfsError::Nowhere { .. } => Self::new(ExitKind::Usage, error).hint(
                 "put one of them where its manifest says, or give a manifest of your own with \
@@ -329,7 +364,7 @@ impl From<BuildError> for Failure {
                     lines: excerpt.clone(),
                     log: log.clone(),
                 };
-                Self::new(ExitKind::BuildFailed, BuildError::Step(failed))
+                Self::new(script::exit(&failed), BuildError::Step(failed))
                     .excerpt(excerpt)
                     .hint(command)
                     .hint("`pybuild log` shows everything it printed")

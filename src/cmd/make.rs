@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::civil::Date;
+
 use super::session::Session;
 use super::source::{self, Mirrors};
 use super::{Failure, limits};
 use crate::archive::Codec;
-use crate::artifact::package::{Artifact, Packing, package, repack};
+use crate::artifact::package::{Artifact, PackageError, Packing, package, repack};
 use crate::artifact::prefix::{link, prune, relink};
 use crate::artifact::proof::{self, Proven, Subject, prove};
 use crate::artifact::record::{
@@ -18,11 +20,12 @@ use crate::build::{
     Platform, plan,
 };
 use crate::cli::{Building, Compression};
-use crate::formula::{Catalog, FileContent, Recipe, Source};
-use crate::model::{Amount, FormulaRef, Sha256, StackName};
+use crate::formula::{Archive, Catalog, FileContent, Recipe, Source};
+use crate::model::{Amount, FormulaRef, GuestPath, Kind, Sha256, StackName, Wanted};
 use crate::rootfs::{Image, Rootfs};
 use crate::sandbox::{Access, Bind, Launcher, Limits};
 use crate::store::Store;
+use crate::ui::ExitKind;
 
 /// How artifacts are made, the same for each of one command.
 #[derive(Debug, Clone)]
@@ -55,16 +58,39 @@ impl Manner {
     }
 }
 
-/// What is built: the formulae asked for, each after what it depends on, each once.
-pub(super) fn recipes(
-    formulae: &[FormulaRef],
+/// What is built.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Batch {
+    /// Each after what it depends on, each once.
+    pub(super) recipes: Vec<Recipe>,
+    /// Which of them were asked for.
+    asked: Vec<FormulaRef>,
+}
+
+impl Batch {
+    /// Whether a recipe was asked for, and is not there for others alone.
+    pub(super) fn asks_for(&self, recipe: &Recipe) -> bool {
+        self.asked.contains(&recipe.reference)
+    }
+
+    /// Adds a script, which became a recipe only once it was known what it begins with.
+    pub(super) fn add(&mut self, script: Recipe) {
+        self.asked.push(script.reference.clone());
+        self.recipes.push(script);
+    }
+}
+
+/// What is built for what is asked for.
+pub(super) fn batch(
+    wanted: &[Wanted],
     stack: &StackName,
     extra_dir: Option<&Path>,
-    profile: &str,
-) -> Result<Vec<Recipe>, Failure> {
+    profile: Option<&str>,
+) -> Result<Batch, Failure> {
     let catalog = Catalog::load(extra_dir)?;
+    let asked = catalog.choose(wanted, today())?;
     let mut ordered: Vec<Recipe> = Vec::new();
-    for reference in formulae {
+    for reference in &asked {
         for recipe in catalog.recipes(reference, profile, stack)? {
             if !ordered
                 .iter()
@@ -74,43 +100,15 @@ pub(super) fn recipes(
             }
         }
     }
-    Ok(ordered)
+    Ok(Batch {
+        recipes: ordered,
+        asked,
+    })
 }
 
-/// The build ids that each of these recipes can have on a platform, one for each form of its source
-/// and of its dependencies' sources. Dependencies come before what needs them.
-pub(super) fn build_ids(recipes: &[Recipe], platform: &Platform) -> Vec<Vec<Sha256>> {
-    let mut known: Vec<(&FormulaRef, Vec<Sha256>)> = Vec::new();
-    for recipe in recipes {
-        let mut choices = vec![Vec::new()];
-        for reference in &recipe.dependencies {
-            let ids = known.iter().find(|(known, _)| *known == reference);
-            let ids = ids.map(|(_, ids)| ids.as_slice()).unwrap_or_default();
-            let with = |chosen: &Vec<PlannedDependency>| {
-                let chosen = chosen.clone();
-                ids.iter().map(move |build_id| {
-                    let mut chosen = chosen.clone();
-                    chosen.push(PlannedDependency {
-                        reference: reference.clone(),
-                        build_id: *build_id,
-                    });
-                    chosen
-                })
-            };
-            choices = choices.iter().flat_map(with).collect();
-        }
-        // How many jobs run at once is not part of the id.
-        let options = BuildOptions { jobs: 1 };
-        let id = |source: &Source, dependencies: &[PlannedDependency]| {
-            plan(recipe, source, platform, dependencies, &options).build_id
-        };
-        let of = |source| choices.iter().map(move |chosen| id(source, chosen));
-        known.push((
-            &recipe.reference,
-            recipe.sources.iter().flat_map(of).collect(),
-        ));
-    }
-    known.into_iter().map(|(_, ids)| ids).collect()
+/// The day it is here: what decides which versions and stacks are past their end of life.
+pub(super) fn today() -> Date {
+    jiff::Zoned::now().date()
 }
 
 /// The codec of a way to compress.
@@ -123,6 +121,16 @@ pub(super) fn codec(compression: Compression) -> Codec {
 }
 
 impl Made {
+    /// It, as what depends on it plans with it.
+    fn planned(&self) -> PlannedDependency {
+        let is_trained = self.artifact.record().product.kind == Kind::Profile;
+        PlannedDependency {
+            reference: self.reference.clone(),
+            build_id: self.build_id,
+            trained: is_trained.then(|| self.artifact.digest()),
+        }
+    }
+
     /// The artifact compressed in this way: the one that there is, or packed again.
     pub(super) fn compressed(&self, session: &Session, codec: Codec) -> Result<Artifact, Failure> {
         let Session {
@@ -157,12 +165,8 @@ impl Workshop<'_> {
     }
 
     fn plan(&self, recipe: &Recipe, source: &Source, made: &[Made], jobs: usize) -> BuildPlan {
-        let dependencies: Vec<PlannedDependency> = dependencies_of(recipe, made)
-            .map(|made| PlannedDependency {
-                reference: made.reference.clone(),
-                build_id: made.build_id,
-            })
-            .collect();
+        let dependencies: Vec<PlannedDependency> =
+            dependencies_of(recipe, made).map(Made::planned).collect();
         let platform = platform(self.rootfs);
         plan(
             recipe,
@@ -198,7 +202,8 @@ impl Workshop<'_> {
         if !rebuild && let Some(made) = self.reuse(&plan, codec)? {
             return Ok(made);
         }
-        let built = self.build(&plan, &fetched.blob, made)?;
+        self.warn_of_age(recipe);
+        let built = self.build(&plan, fetched.blob.as_deref(), made)?;
         let proven = self.prove(&plan, &built)?;
         let artifact = self.package(&plan, &proven, made, codec)?;
         Ok(Made {
@@ -207,6 +212,16 @@ impl Workshop<'_> {
             artifact,
             reused: false,
         })
+    }
+
+    /// Says so if nobody mends what is built any more.
+    fn warn_of_age(&self, recipe: &Recipe) {
+        if let Some(day) = recipe.end_of_life.filter(|day| *day < today()) {
+            self.session.observer().warn(format!(
+                "{} has reached its end of life on {day}: nobody mends it any more",
+                recipe.reference
+            ));
+        }
     }
 
     /// The artifact of a plan if the store has it.
@@ -232,11 +247,16 @@ impl Workshop<'_> {
     ) -> Result<Built, Failure> {
         let fetched = source::fetch(recipe, &self.manner.mirrors, self.session)?;
         let plan = self.plan(recipe, fetched.source, made, jobs);
-        self.build(&plan, &fetched.blob, made)
+        self.build(&plan, fetched.blob.as_deref(), made)
     }
 
     /// Runs the steps and puts the prefix in order.
-    fn build(&self, plan: &BuildPlan, source: &Path, made: &[Made]) -> Result<Built, Failure> {
+    fn build(
+        &self,
+        plan: &BuildPlan,
+        source: Option<&Path>,
+        made: &[Made],
+    ) -> Result<Built, Failure> {
         let session = self.session;
         let tarballs: Vec<PathBuf> = plan
             .dependencies
@@ -244,8 +264,11 @@ impl Workshop<'_> {
             .filter_map(|planned| made.iter().find(|made| made.build_id == planned.build_id))
             .map(|made| made.artifact.tarball())
             .collect();
+        let blob = |archive: &Archive| session.store.blob_path(&archive.sha256);
+        let archives: Vec<PathBuf> = plan.archives.iter().map(blob).collect();
         let inputs = Inputs {
             source,
+            archives: &archives,
             dependencies: &tarballs,
             layers: &self.rootfs.build.layers,
         };
@@ -274,12 +297,16 @@ impl Workshop<'_> {
             access: Access::ReadOnly,
         };
         let forbidden = forbidden(plan, &session.store);
+        let library = plan.prefix.join("lib").ok();
+        let library = library.filter(|_| plan.reference.is_script());
+        let library_path: Vec<GuestPath> = library.into_iter().collect();
         let subject = Subject {
             name: &plan.reference.to_string(),
             prefix: &built.prefix(),
             guest: &plan.prefix,
             arch: plan.platform.arch,
             run_layers: &self.rootfs.run.layers,
+            library_path: &library_path,
             forbidden: &forbidden,
             checks: &plan.checks,
             binds: &[files],
@@ -313,7 +340,16 @@ impl Workshop<'_> {
         };
         let packing = packing(codec);
         let (store, interrupt) = (&session.store, &session.interrupt);
-        let artifact = package(proven, origin, tool, packing, store, interrupt)?;
+        let artifact = package(proven, origin, tool, packing, store, interrupt);
+        let artifact = artifact.map_err(|error| match error {
+            // What it fetches may have changed, or it writes down the time: not our doing.
+            error @ PackageError::Differs { .. } if plan.reference.is_script() => {
+                Failure::new(ExitKind::BuildFailed, error).hint(
+                    "the store keeps the first; --check-reproducible shows which files differ",
+                )
+            }
+            error => error.into(),
+        })?;
         phase.done();
         Ok(artifact)
     }
@@ -345,12 +381,17 @@ pub(super) fn platform(rootfs: &Rootfs) -> Platform {
 }
 
 /// What no file of a prefix may hold: where it was built, in the sandbox and on this host. The
-/// sandbox's paths are named one by one: `Doc/build/html` stands in many a file.
+/// sandbox's paths are named one by one: `Doc/build/html` stands in many a file. Scripts know
+/// nothing of this, and the path is the same in each of their builds.
 fn forbidden(plan: &BuildPlan, store: &Store) -> Vec<String> {
+    if plan.kind == Kind::Profile {
+        // It is for a build in the same places.
+        return Vec::new();
+    }
     let inside = plan
         .binds
         .iter()
-        .filter(|bind| bind.what != build::What::Prefix)
+        .filter(|bind| bind.what != build::What::Prefix && !plan.reference.is_script())
         .map(|bind| bind.target.to_string());
     let outside = store.root().join("scratch");
     inside.chain([format!("{}/", outside.display())]).collect()
@@ -370,6 +411,10 @@ fn origin(plan: &BuildPlan, rootfs: &Rootfs, made: &[Made]) -> Origin {
             sha256: made.artifact.digest(),
         })
     };
+    let archive = |archive: &Archive| FileRecord {
+        path: archive.name.clone(),
+        sha256: archive.sha256,
+    };
     let env = build::common_env(&plan.portable_steps);
     let step = |step: &build::PlannedStep| StepRecord {
         name: step.name.clone(),
@@ -385,7 +430,8 @@ fn origin(plan: &BuildPlan, rootfs: &Rootfs, made: &[Made]) -> Origin {
     Origin {
         product: ProductRecord {
             name: plan.reference.name().clone(),
-            version: plan.reference.version().clone(),
+            version: plan.reference.version().cloned(),
+            script: plan.reference.is_script().then(|| plan.reference.clone()),
             kind: plan.kind,
             stack: plan.platform.stack.clone(),
             arch: plan.platform.arch,
@@ -403,6 +449,7 @@ fn origin(plan: &BuildPlan, rootfs: &Rootfs, made: &[Made]) -> Origin {
             patches: plan.patches.iter().map(file).collect(),
             files: plan.files.iter().map(file).collect(),
             dependencies: plan.dependencies.iter().filter_map(dependency).collect(),
+            archives: plan.archives.iter().map(archive).collect(),
             build_image: image(&rootfs.build),
             run_image: image(&rootfs.run),
             steps: plan.portable_steps.iter().map(step).collect(),

@@ -1,10 +1,10 @@
 //! `pybuild prepare`: a stack's images, and nothing else.
 
-use super::session::{Opened, Session, host_arch, look, manifest};
-use super::{Done, Failure, registries};
-use crate::cli::{Global, Prepare};
+use super::session::{Opened, Session, look, manifest};
+use super::{Done, Failure, locking, registries};
+use crate::cli::{Global, Prepare, StackSources};
 use crate::model::Elapsed;
-use crate::rootfs::{self, Manifest};
+use crate::rootfs::Manifest;
 use crate::ui::{self, Align, Table};
 
 /// Prepares each stack in turn.
@@ -15,7 +15,7 @@ pub(super) fn run(global: &Global, args: &Prepare) -> Result<Done, Failure> {
         .map(|name| manifest(name, &args.sources))
         .collect::<Result<Vec<_>, _>>()?;
     if args.dry_run {
-        return dry_run(global, &manifests);
+        return dry_run(global, &manifests, &args.sources);
     }
     registries::ahead(global, &manifests, &args.sources)?;
     let session = match Session::open(global, None)? {
@@ -51,10 +51,14 @@ pub(super) fn run(global: &Global, args: &Prepare) -> Result<Done, Failure> {
     Ok(Done::Here)
 }
 
-fn dry_run(global: &Global, manifests: &[Manifest]) -> Result<Done, Failure> {
+fn dry_run(
+    global: &Global,
+    manifests: &[Manifest],
+    sources: &StackSources,
+) -> Result<Done, Failure> {
     let store = look(global)?;
     for manifest in manifests {
-        let there = rootfs::prepared(manifest, host_arch()?, &store)?;
+        let there = locking::prepared(manifest, sources, &store)?;
         let state = match there {
             Some(_) => "prepared",
             None => "would be prepared",

@@ -28,6 +28,7 @@ const COPIES: usize = 4;
 pub(super) fn run(global: &Global, args: &Promote) -> Result<Done, Failure> {
     let outlets = Outlets::to_promote(&args.from, &args.to, args.env_file.as_deref())?;
     let examiner = examiner(args)?;
+    examiner.ahead(global, &args.selected, false)?;
     let session = match outlets.session_to_promote(global)? {
         Opened::Session(session) => session,
         Opened::Elsewhere(status) => return Ok(Done::Elsewhere(status)),

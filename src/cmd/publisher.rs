@@ -5,11 +5,12 @@ use super::Failure;
 use super::make::{Made, Workshop, codec, packing};
 use super::session::{Session, host_arch};
 use crate::archive::Codec;
-use crate::artifact::package::{adopt, repack};
+use crate::artifact::package::{Artifact, adopt, repack};
+use crate::artifact::record::Record;
 use crate::build::BuildPlan;
 use crate::cli::{self, Publishing};
 use crate::formula::Recipe;
-use crate::model::{Amount, Arch, Sha256, StackName};
+use crate::model::{Amount, Arch, Kind, Sha256, StackName};
 use crate::publish::{self, Conditional, Found, Keys, Layout, PublishError, Put, Remote};
 use crate::sys::fs as sysfs;
 use crate::ui::{Deployed, ExitKind, How};
@@ -43,6 +44,14 @@ impl Form {
     /// Where an artifact is published.
     pub(super) fn keys(&self, stack: &StackName, recipe: &Recipe) -> Keys {
         self.keys_as(stack, recipe, self.codec, self.name.as_deref())
+    }
+
+    /// Where what a training gave is published: under the id of that training, so that every one
+    /// that an artifact was ever optimized by can stay.
+    fn profile_keys(&self, stack: &StackName, recipe: &Recipe, training: Sha256) -> Keys {
+        let directory = Kind::Profile.directory();
+        let name = format!("{directory}/{}/{}", recipe.reference, training.short());
+        self.keys_as(stack, recipe, Codec::Gzip, Some(&name))
     }
 
     fn keys_as(
@@ -105,9 +114,13 @@ pub(super) fn check_network(recipe: &Recipe, args: &Publishing) -> Result<(), Fa
     if !recipe.network || args.allow_network {
         return Ok(());
     }
+    let why = if recipe.reference.is_script() {
+        "it is a script for bob-builder"
+    } else {
+        "its formula says network = true"
+    };
     let message = format!(
-        "{} is built with the network open (its formula says network = true), so nobody can \
-         promise what is in it",
+        "{} is built with the network open ({why}), so nobody can promise what is in it",
         recipe.reference
     );
     Err(Failure::new(ExitKind::Usage, message).hint("--allow-network publishes it all the same"))
@@ -178,9 +191,79 @@ impl Publisher<'_> {
             )
     }
 
+    /// What an artifact depends on: from the store, from the target or upstream, or built. What is
+    /// trained for it is published at once, since nobody can make it again.
+    pub(super) fn supply(
+        &self,
+        workshop: &Workshop<'_>,
+        recipe: &Recipe,
+        made: &[Made],
+    ) -> Result<Made, Failure> {
+        if recipe.kind != Kind::Profile {
+            self.borrow(workshop, recipe, made)?;
+            return workshop.make(recipe, made, Codec::Gzip, false);
+        }
+        let plans = workshop.plans(recipe, made);
+        // Upstream's, too, is published here: what is optimized by it shall not lie alone.
+        let own = match self.published_profile(workshop, recipe, &plans)? {
+            Some(taken) => taken,
+            None => workshop.make(recipe, made, Codec::Gzip, false)?,
+        };
+        let keys = self
+            .form
+            .profile_keys(&workshop.rootfs.stack, recipe, own.build_id);
+        let (observer, interrupt) = (self.session.observer(), &self.session.interrupt);
+        match publish::publish(
+            self.target,
+            &keys,
+            &own.artifact,
+            false,
+            observer,
+            interrupt,
+        ) {
+            Ok(_) => Ok(own),
+            // Somebody was faster. Theirs is what everybody optimizes by.
+            Err(error @ PublishError::Exists { .. }) => self
+                .published_profile(workshop, recipe, &plans)?
+                .ok_or_else(|| error.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What was learned in a training and published: at the target, else upstream, unless the
+    /// store has something of its own. It replaces what the store has.
+    fn published_profile(
+        &self,
+        workshop: &Workshop<'_>,
+        recipe: &Recipe,
+        plans: &[BuildPlan],
+    ) -> Result<Option<Made>, Failure> {
+        let stack = &workshop.rootfs.stack;
+        for remote in [Some(self.target), self.upstream].into_iter().flatten() {
+            for plan in plans {
+                let keys = self.form.profile_keys(stack, recipe, plan.build_id);
+                let found = publish::find(remote, &keys, &self.session.interrupt)?;
+                let Found::Whole(record) = found else {
+                    continue;
+                };
+                if record.product.build_id != plan.build_id {
+                    continue;
+                }
+                let own = workshop.reuse(plan, Codec::Gzip)?;
+                if let Some(own) = own.filter(|_| !std::ptr::eq(remote, self.target)) {
+                    return Ok(Some(own));
+                }
+                if let Some(taken) = replace(workshop, plan, remote, &keys, *record)? {
+                    return Ok(Some(taken));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// Takes a dependency from the target or from upstream into the store, if the store does not
     /// have it and one of them has this very build.
-    pub(super) fn borrow(
+    fn borrow(
         &self,
         workshop: &Workshop<'_>,
         recipe: &Recipe,
@@ -196,7 +279,9 @@ impl Publisher<'_> {
         codecs.dedup();
         for remote in [Some(self.target), self.upstream].into_iter().flatten() {
             for codec in &codecs {
-                match self.take(remote, workshop, recipe, &plans, *codec) {
+                let stack = &workshop.rootfs.stack;
+                let keys = self.form.keys_as(stack, recipe, *codec, None);
+                match self.take(remote, &plans, *codec, &keys) {
                     Ok(true) => return Ok(()),
                     Ok(false) => {}
                     Err(Taking::Failure(failure)) => return Err(*failure),
@@ -216,18 +301,14 @@ impl Publisher<'_> {
     fn take(
         &self,
         remote: &Remote,
-        workshop: &Workshop<'_>,
-        recipe: &Recipe,
         plans: &[BuildPlan],
         codec: Codec,
+        keys: &Keys,
     ) -> Result<bool, Taking> {
         let Session {
             store, interrupt, ..
         } = self.session;
-        let keys = self
-            .form
-            .keys_as(&workshop.rootfs.stack, recipe, codec, None);
-        let Found::Whole(record) = publish::find(remote, &keys, interrupt)? else {
+        let Found::Whole(record) = publish::find(remote, keys, interrupt)? else {
             return Ok(false);
         };
         if !plans
@@ -236,23 +317,13 @@ impl Publisher<'_> {
         {
             return Ok(false);
         }
-        let title = format!("fetching {} from {}", recipe.reference, remote.target());
-        let phase = self
-            .session
-            .observer()
-            .phase(title, Amount::Bytes(record.artifact.size));
-        let scratch = store.scratch().map_err(Failure::from)?;
-        let path = scratch.path().join("tarball");
-        let mut file = sysfs::create_new(&path).map_err(Failure::from)?;
-        if !publish::fetch(remote, &keys, &record, &mut file, &path, &phase, interrupt)? {
+        let Some(artifact) = receive(self.session, remote, keys, *record, codec)? else {
             return Ok(false);
-        }
-        let artifact = adopt(&path, *record, codec, store, interrupt).map_err(Failure::from)?;
+        };
         if codec != Codec::Gzip {
             // Dependencies are always kept in one form.
             repack(&artifact, packing(Codec::Gzip), store, interrupt).map_err(Failure::from)?;
         }
-        phase.done();
         Ok(true)
     }
 
@@ -283,12 +354,64 @@ impl Publisher<'_> {
     }
 }
 
-/// Why a dependency was not taken.
+/// What was learned in a planned training and is published so: from the store if it has just that,
+/// else fetched, in the place of whatever the store has learned itself. None if it has gone by now.
+pub(super) fn replace(
+    workshop: &Workshop<'_>,
+    plan: &BuildPlan,
+    remote: &Remote,
+    keys: &Keys,
+    record: Record,
+) -> Result<Option<Made>, Failure> {
+    let session = workshop.session;
+    if let Some(own) = workshop.reuse(plan, Codec::Gzip)? {
+        if own.artifact.digest() == record.artifact.sha256 {
+            return Ok(Some(own));
+        }
+        own.artifact.set_aside(&session.store)?;
+    }
+    receive(session, remote, keys, record, Codec::Gzip)?;
+    workshop.reuse(plan, Codec::Gzip)
+}
+
+/// Takes an artifact that a target has into the store; none if it has gone by now.
+fn receive(
+    session: &Session,
+    remote: &Remote,
+    keys: &Keys,
+    record: Record,
+    codec: Codec,
+) -> Result<Option<Artifact>, Taking> {
+    let (store, interrupt) = (&session.store, &session.interrupt);
+    let title = format!("fetching {} from {}", record.reference(), remote.target());
+    let size = Amount::Bytes(record.artifact.size);
+    let phase = session.observer().phase(title, size);
+    let scratch = store.scratch().map_err(Failure::from)?;
+    let path = scratch.path().join("tarball");
+    let mut file = sysfs::create_new(&path).map_err(Failure::from)?;
+    if !publish::fetch(remote, keys, &record, &mut file, &path, &phase, interrupt)? {
+        return Ok(None);
+    }
+    let artifact = adopt(&path, record, codec, store, interrupt).map_err(Failure::from)?;
+    phase.done();
+    Ok(Some(artifact))
+}
+
+/// Why an artifact was not taken.
 enum Taking {
     /// The target's affair.
     Remote(PublishError),
     /// This host's: building it would fail as well.
     Failure(Box<Failure>),
+}
+
+impl From<Taking> for Failure {
+    fn from(taking: Taking) -> Self {
+        match taking {
+            Taking::Remote(error) => error.into(),
+            Taking::Failure(failure) => *failure,
+        }
+    }
 }
 
 impl From<PublishError> for Taking {
@@ -329,7 +452,7 @@ mod tests {
         let catalog = crate::formula::Catalog::load(None).expect("the built-in formulae");
         let stack: StackName = "debian-12".parse().expect("a stack");
         let reference = "sqlite-3.46.1".parse().expect("a reference");
-        let recipes = catalog.recipes(&reference, "plain", &stack);
+        let recipes = catalog.recipes(&reference, None, &stack);
         let recipe = recipes.expect("built in").pop().expect("one");
         let form = form(Layout::Tree, Codec::Zstd);
         assert_eq!(

@@ -1,6 +1,7 @@
 //! `pybuild verify --rebuild`: what is published, built again; the same bytes?
 
 use super::make::{Made, Manner, Workshop};
+use super::publisher::replace;
 use super::session::{Session, jobs, manifest};
 use super::source::Mirrors;
 use super::{Failure, limits};
@@ -8,11 +9,11 @@ use crate::archive::{Codec, Pack, pack};
 use crate::artifact::record::Record;
 use crate::cli;
 use crate::formula::{Catalog, Recipe};
-use crate::model::Sha256;
-use crate::rootfs::Rootfs;
+use crate::model::{Kind, Sha256};
+use crate::publish::{Keys, Remote};
 use crate::sys::fs as sysfs;
 use crate::ui::ExitKind;
-use crate::verify::facts::Seen;
+use crate::verify::facts::{Archive, Seen};
 use crate::verify::{Seeing, Unseen};
 
 /// Builds every archive again whose bytes were read, one after the other, and notes what came
@@ -22,8 +23,13 @@ pub(super) fn all(
     args: &cli::Verify,
     mirrors: Mirrors,
     formulae: &Catalog,
+    remote: &Remote,
     seeing: &mut Seeing,
 ) -> Result<(), Failure> {
+    let trained = Trained {
+        remote,
+        profiles: profiles(&seeing.facts.archives),
+    };
     let manner = Manner {
         mirrors,
         limits: limits::of(&args.limits),
@@ -37,7 +43,12 @@ pub(super) fn all(
         }
         let answer = match archive.sound_record() {
             None => Err("it has no record that says how".to_owned()),
-            Some(record) => one(session, args, &manner, formulae, record, archive.codec)?,
+            // Nobody can train twice and learn the same. It is what others are rebuilt with.
+            Some(record) if record.product.kind == Kind::Profile => continue,
+            Some(record) => {
+                let codec = archive.codec;
+                one(session, args, &manner, formulae, &trained, record, codec)?
+            }
         };
         match answer {
             Ok(digest) => archive.rebuilt = Seen::There(digest),
@@ -52,11 +63,75 @@ pub(super) fn all(
 
 type Answer = Result<Sha256, String>;
 
+/// What was learned in trainings and published where this looks.
+struct Trained<'a> {
+    remote: &'a Remote,
+    /// By the keys of their tarballs.
+    profiles: Vec<(String, Codec, Record)>,
+}
+
+fn profiles(archives: &[Archive]) -> Vec<(String, Codec, Record)> {
+    let profiles = archives.iter().filter_map(|archive| {
+        let record = archive.sound_record()?;
+        let is_profile = record.product.kind == Kind::Profile;
+        is_profile.then(|| (archive.key.clone(), archive.codec, record.clone()))
+    });
+    profiles.collect()
+}
+
+impl Trained<'_> {
+    /// What an artifact was trained with, as its record says: from the store, else from where the
+    /// artifact is published.
+    fn find(
+        &self,
+        workshop: &Workshop<'_>,
+        training: &Recipe,
+        made: &[Made],
+        record: &Record,
+    ) -> Result<Result<Made, String>, Failure> {
+        let dependencies = &record.making.dependencies;
+        let Some(named) = (dependencies.iter()).find(|it| it.reference == training.reference)
+        else {
+            return Ok(Err(
+                "its record does not say what it was trained with".to_owned()
+            ));
+        };
+        for plan in workshop.plans(training, made) {
+            if plan.build_id != named.build_id {
+                continue;
+            }
+            let own = workshop.reuse(&plan, Codec::Gzip)?;
+            if let Some(own) = own.filter(|own| own.artifact.digest() == named.sha256) {
+                return Ok(Ok(own));
+            }
+            let published = self.profiles.iter().find(|(_, codec, profile)| {
+                *codec == Codec::Gzip
+                    && profile.artifact.sha256 == named.sha256
+                    && profile.product.build_id == named.build_id
+            });
+            let Some((key, _, profile)) = published else {
+                continue;
+            };
+            let (keys, profile) = (Keys::of(key.clone()), profile.clone());
+            if let Some(taken) = replace(workshop, &plan, self.remote, &keys, profile)? {
+                return Ok(Ok(taken));
+            }
+        }
+        Ok(Err(format!(
+            "what it was trained with ({}, SHA-256 {}) is neither in this store nor published with \
+             it, or its stack or formula is not what it was trained with",
+            named.reference,
+            named.sha256.short()
+        )))
+    }
+}
+
 fn one(
     session: &Session,
     args: &cli::Verify,
     manner: &Manner,
     formulae: &Catalog,
+    trained: &Trained<'_>,
     record: &Record,
     codec: Codec,
 ) -> Result<Answer, Failure> {
@@ -65,11 +140,14 @@ fn one(
         Ok(manifest) => manifest,
         Err(failure) => return not_now(failure),
     };
-    let mut recipes =
-        match formulae.recipes(&reference, &record.product.profile, &record.product.stack) {
-            Ok(recipes) => recipes,
-            Err(error) => return Ok(Err(error.to_string())),
-        };
+    let mut recipes = match formulae.recipes(
+        &reference,
+        Some(&record.product.profile),
+        &record.product.stack,
+    ) {
+        Ok(recipes) => recipes,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
     let Some(mut recipe) = recipes.pop() else {
         return Ok(Err(format!("there is no recipe for {reference}")));
     };
@@ -86,7 +164,7 @@ fn one(
         rootfs: &rootfs,
         manner,
     };
-    match make(&workshop, &rootfs, &recipes, &recipe, record, codec) {
+    match make(&workshop, trained, &recipes, &recipe, record, codec) {
         Ok(answer) => Ok(answer),
         Err(failure) => not_now(failure),
     }
@@ -94,15 +172,22 @@ fn one(
 
 fn make(
     workshop: &Workshop<'_>,
-    rootfs: &Rootfs,
+    trained: &Trained<'_>,
     before: &[Recipe],
     recipe: &Recipe,
     record: &Record,
     codec: Codec,
 ) -> Result<Answer, Failure> {
-    let session = workshop.session;
+    let (session, rootfs) = (workshop.session, workshop.rootfs);
     let mut made: Vec<Made> = Vec::new();
     for dependency in before {
+        if dependency.kind == Kind::Profile {
+            match trained.find(workshop, dependency, &made, record)? {
+                Ok(profile) => made.push(profile),
+                Err(why) => return Ok(Err(why)),
+            }
+            continue;
+        }
         let dependency = workshop.make(dependency, &made, Codec::Gzip, false)?;
         made.push(dependency);
     }

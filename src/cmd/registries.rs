@@ -9,12 +9,10 @@ use std::sync::OnceLock;
 
 use nix::unistd::geteuid;
 
-use super::Failure;
-use super::session::{host_arch, store_root};
-use super::steward;
+use super::session::store_root;
 use super::target::keep_secrets;
+use super::{Failure, locking, mirrors, steward};
 use crate::cli::{Global, StackSources};
-use crate::model::Arch;
 use crate::rootfs::oci::{AccessError, Inputs, Reference};
 use crate::rootfs::{self, Manifest};
 use crate::store::Store;
@@ -24,21 +22,60 @@ use crate::sys::interrupt::Interrupt;
 /// What was gathered while this process was still root.
 static AHEAD: OnceLock<Inputs> = OnceLock::new();
 
-/// Gathers what these stacks need, if this process is root and will not be for long. To be called
-/// before a session is opened.
+/// Gathers what these stacks and their mirrors need, if this process is root and will not be for
+/// long. To be called before a session is opened.
 pub(super) fn ahead<'m>(
     global: &Global,
     manifests: impl IntoIterator<Item = &'m Manifest>,
     sources: &StackSources,
 ) -> Result<(), Failure> {
-    if !geteuid().is_root() || steward::steward().is_some() {
+    if !steps_down() {
         return Ok(());
     }
     let store = Store::look(&store_root(global)?)?;
-    let arch = host_arch()?;
+    let mut missing = Vec::new();
+    for manifest in manifests {
+        if locking::prepared_layers(manifest, sources, &store)?.is_none() {
+            missing.push(manifest);
+        }
+    }
+    mirrors::ahead(&missing, sources)?;
+    gather_for(&store, missing, |manifest| needed(manifest, sources))
+}
+
+/// The same, for a command that looks stacks up whether this host has them or not.
+pub(super) fn ahead_of_today<'m>(
+    global: &Global,
+    manifests: impl IntoIterator<Item = &'m Manifest>,
+    sources: &StackSources,
+) -> Result<(), Failure> {
+    if !steps_down() {
+        return Ok(());
+    }
+    let store = Store::look(&store_root(global)?)?;
+    let manifests: Vec<&Manifest> = manifests.into_iter().collect();
+    mirrors::ahead(&manifests, sources)?;
+    let mirror = sources.debian_mirror.as_deref();
+    gather_for(&store, manifests, |manifest| {
+        Ok(references(
+            rootfs::origins(manifest, mirror).unwrap_or_default(),
+        ))
+    })
+}
+
+/// Whether this process is root and will not be for long.
+fn steps_down() -> bool {
+    geteuid().is_root() && steward::steward().is_none()
+}
+
+fn gather_for<'m>(
+    store: &Store,
+    manifests: impl IntoIterator<Item = &'m Manifest>,
+    needed: impl Fn(&'m Manifest) -> Result<Vec<Reference>, Failure>,
+) -> Result<(), Failure> {
     let mut wanted = Vec::new();
     for manifest in manifests {
-        wanted.extend(needed(manifest, arch, sources, &store)?);
+        wanted.extend(needed(manifest)?);
     }
     if wanted.is_empty() {
         return Ok(());
@@ -50,19 +87,19 @@ pub(super) fn ahead<'m>(
     Ok(())
 }
 
-/// The images that are going to be asked for. What is wrong with a stack is told when it is made.
-fn needed(
-    manifest: &Manifest,
-    arch: Arch,
-    sources: &StackSources,
-    store: &Store,
-) -> Result<Vec<Reference>, Failure> {
-    if rootfs::prepared_layers(manifest, arch, store)?.is_some() {
-        return Ok(Vec::new());
-    }
-    let origin = rootfs::origin(manifest, sources.debian_mirror.as_deref());
-    let references = origin.map(rootfs::Origin::references).unwrap_or_default();
-    Ok(references.into_iter().cloned().collect())
+/// The images that may be asked for. What is wrong with a stack is told when it is made.
+fn needed(manifest: &Manifest, sources: &StackSources) -> Result<Vec<Reference>, Failure> {
+    let mirror = sources.debian_mirror.as_deref();
+    let origins = match locking::locked(manifest, sources)? {
+        Some(locked) => locked.origin(manifest).into_iter().collect(),
+        None => rootfs::origins(manifest, mirror).unwrap_or_default(),
+    };
+    Ok(references(origins))
+}
+
+fn references(origins: Vec<&rootfs::Origin>) -> Vec<Reference> {
+    let references = origins.into_iter().flat_map(rootfs::Origin::references);
+    references.cloned().collect()
 }
 
 /// What was gathered ahead, for a worker.

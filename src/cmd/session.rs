@@ -5,8 +5,8 @@ use std::process::ExitStatus;
 use std::time::Instant;
 
 use super::delivery::Delivery;
-use super::registries;
 use super::steward::{self, Outlet, Role};
+use super::{locking, mirrors, registries};
 use crate::cli::{Color, Global, StackSources};
 use crate::model::{Arch, Observer, StackName};
 use crate::net::{self, Client};
@@ -81,8 +81,7 @@ impl Session {
             Role::Steward(status) => return Ok(Opened::Elsewhere(status)),
             Role::Worker(delivery) => delivery,
         };
-        let interrupt = Interrupt::install()
-            .map_err(|errno| Failure::new(ExitKind::TryAgain, format!("sigaction: {errno}")))?;
+        let interrupt = interrupt()?;
         let store = Store::open(&root)?;
         store.sweep()?;
         let host = Host::probe(&store.root().join("scratch"))?;
@@ -109,6 +108,16 @@ impl Session {
         sources: &StackSources,
     ) -> Result<Rootfs, Failure> {
         let arch = host_arch()?;
+        let locked = locking::locked(manifest, sources)?;
+        self.warn_of_age(manifest);
+        let wanted = locking::wanted(locked.as_ref());
+        self.with_tools(sources, |tools| {
+            Ok(rootfs::prepare(manifest, arch, wanted, tools)?)
+        })
+    }
+
+    /// Says so if nobody mends the stack any more.
+    pub(super) fn warn_of_age(&self, manifest: &Manifest) {
         if manifest.end_of_life() < jiff::Zoned::now().date() {
             self.observer().warn(format!(
                 "the stack {} has reached its end of life on {}: nobody mends it any more",
@@ -116,6 +125,14 @@ impl Session {
                 manifest.end_of_life()
             ));
         }
+    }
+
+    /// Does something with what stacks are prepared with.
+    pub(super) fn with_tools<T>(
+        &self,
+        sources: &StackSources,
+        work: impl FnOnce(&rootfs::Tools<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let tools = rootfs::Tools {
             store: &self.store,
             client: &self.client,
@@ -123,16 +140,38 @@ impl Session {
             observer: self.observer(),
             interrupt: &self.interrupt,
             access: &|| oci::Access::resolve(&registries::inputs()?),
+            mirrors: rootfs::Mirrors {
+                first: sources.stack_mirror.as_deref(),
+                open: &mirrors::open,
+            },
             mirror: sources.debian_mirror.clone(),
             jobs: jobs(None),
         };
-        Ok(rootfs::prepare(manifest, arch, &tools)?)
+        work(&tools)
     }
 }
 
 /// The store only to look at, for commands that do nothing: it is not made, nothing is swept.
 pub(super) fn look(global: &Global) -> Result<Store, Failure> {
     Ok(Store::look(&store_root(global)?)?)
+}
+
+/// The store, for commands that work with what it has and make no sandbox. They are not root from
+/// here on. A store that is not there is not made.
+pub(super) fn at_hand(global: &Global) -> Result<Store, Failure> {
+    let root = store_root(global)?;
+    steward::step_down(&root, global.run_as)?;
+    Ok(if root.join("rootfs").is_dir() {
+        Store::open(&root)?
+    } else {
+        Store::look(&root)?
+    })
+}
+
+/// The wish to stop, heard from here on.
+pub(super) fn interrupt() -> Result<Interrupt, Failure> {
+    Interrupt::install()
+        .map_err(|errno| Failure::new(ExitKind::TryAgain, format!("sigaction: {errno}")))
 }
 
 /// What a plan says of a stack that is not on this host yet.

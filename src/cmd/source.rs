@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::Failure;
 use super::session::Session;
+use super::{Failure, locking};
 use crate::cli;
 use crate::formula::{Recipe, Source};
 use crate::model::{Amount, Phase, Sha256};
 use crate::net::{Client, Download, NetError, Settings};
-use crate::rootfs::debian;
+use crate::rootfs::{Manifest, debian};
 use crate::sys::fs::{self as sysfs, FsError};
 use crate::ui::ExitKind;
 
@@ -66,7 +66,8 @@ impl Mirrors {
 #[derive(Debug)]
 pub(super) struct Fetched<'a> {
     pub(super) source: &'a Source,
-    pub(super) blob: PathBuf,
+    /// None of a script, which is its own source.
+    pub(super) blob: Option<PathBuf>,
 }
 
 /// The first of a recipe's sources that can be had: what the store has, else what is fetched.
@@ -75,8 +76,14 @@ pub(super) fn fetch<'a>(
     mirrors: &Mirrors,
     session: &Session,
 ) -> Result<Fetched<'a>, Failure> {
+    if recipe.reference.is_script()
+        && let Some(source) = recipe.sources.first()
+    {
+        return Ok(Fetched { source, blob: None });
+    }
     for source in &recipe.sources {
         if let Some(blob) = kept(source, session)? {
+            let blob = Some(blob);
             return Ok(Fetched { source, blob });
         }
     }
@@ -93,6 +100,7 @@ pub(super) fn fetch<'a>(
             match fetch_one(source, mirrors, &client, session, &phase) {
                 Ok(blob) => {
                     phase.done();
+                    let blob = Some(blob);
                     return Ok(Fetched { source, blob });
                 }
                 Err(error @ (NetError::Failed { .. } | NetError::WrongDigest { .. })) => {
@@ -104,6 +112,22 @@ pub(super) fn fetch<'a>(
         }
     }
     Err(none_of(recipe, failed.into_values().collect()))
+}
+
+/// Fetches the sources of all of them if the stack is not there yet: what cannot be had is better
+/// known before a stack is bootstrapped than after.
+pub(super) fn ahead(
+    recipes: &[Recipe],
+    mirrors: &Mirrors,
+    session: &Session,
+    (manifest, stacks): (&Manifest, &cli::StackSources),
+) -> Result<(), Failure> {
+    if locking::prepared(manifest, stacks, &session.store)?.is_none() {
+        for recipe in recipes {
+            fetch(recipe, mirrors, session)?;
+        }
+    }
+    Ok(())
 }
 
 /// What the store has kept of a source, read again before it is believed. What a disk has spoilt is

@@ -75,6 +75,8 @@ pub(crate) enum Outlet<'a> {
     Nothing,
     /// Files below a directory; and what settings are resolved from, if the work needs any.
     Directory(&'a Path, Option<&'a Inputs>),
+    /// Files where this puts them.
+    Direct(&'a Direct),
     /// Objects in a directory target; and what its settings were resolved from, which the worker
     /// could not read.
     Target(&'a Remote, &'a Inputs),
@@ -106,10 +108,11 @@ pub(crate) fn enter(
     if let Some(steward) = steward() {
         return Ok(Role::Worker(Box::new(steward)));
     }
-    let direct = Direct::new(match output {
-        Outlet::Directory(path, _) => path,
-        Outlet::Nothing | Outlet::Target(..) | Outlet::Copies { .. } => Path::new("."),
-    });
+    let direct = match output {
+        Outlet::Direct(direct) => direct.clone(),
+        Outlet::Directory(path, _) => Direct::new(path),
+        Outlet::Nothing | Outlet::Target(..) | Outlet::Copies { .. } => Direct::new(Path::new(".")),
+    };
     if !geteuid().is_root() {
         return match run_as {
             Some(uid) if uid != geteuid().as_raw() => Err(StewardError::NotRoot),
@@ -130,6 +133,12 @@ pub(crate) fn enter(
             source: None,
             target: None,
             inputs,
+        },
+        Outlet::Direct(direct) => Duties {
+            output: Some(direct),
+            source: None,
+            target: None,
+            inputs: None,
         },
         Outlet::Target(remote, inputs) => Duties {
             output: None,

@@ -69,6 +69,27 @@ impl Outlets {
         }
     }
 
+    /// Where the environment says that things are published, for a command that reads there.
+    pub(super) fn to_read() -> Result<Self, Failure> {
+        Self::resolve(&Targets::default())
+    }
+
+    /// Opens what archives are read from, in this order: a directory, the target, the upstream
+    /// target. By whoever this process is.
+    pub(super) fn shelves(&self, first: &Path) -> Result<Vec<Remote>, Failure> {
+        let first = Target::Directory(first.to_owned());
+        let rest = [Some(self.settings.target()), self.settings.upstream()];
+        let rest = rest.into_iter().flatten().filter(|other| **other != first);
+        let all = std::iter::once(&first).chain(rest);
+        all.map(|target| Ok(Remote::open(target, &self.settings)?))
+            .collect()
+    }
+
+    /// What the settings were resolved from.
+    pub(super) fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+
     /// What copying from one target to another takes.
     pub(super) fn to_promote(
         from: &str,

@@ -42,6 +42,7 @@ pub(super) fn run(global: &Global, args: &cli::Verify) -> Result<Done, Failure> 
         (false, true) => Depth::Digests,
         (false, false) => Depth::Whole,
     };
+    examiner.ahead(global, &args.selected, args.rebuild)?;
     let outlet = if args.record {
         Outlet::Directory(parent(&lock_file), Some(&inputs))
     } else {
@@ -58,7 +59,8 @@ pub(super) fn run(global: &Global, args: &cli::Verify) -> Result<Done, Failure> 
             args.mirror.source_mirror.clone(),
             args.sources.stacks.debian_mirror.clone(),
         );
-        rebuild::all(&session, args, mirrors, &examiner.formulae, &mut seeing)?;
+        let formulae = &examiner.formulae;
+        rebuild::all(&session, args, mirrors, formulae, &remote, &mut seeing)?;
     }
     let bytes = read(&seeing);
     let report = seeing.report();

@@ -1,37 +1,23 @@
 //! Which builds a matrix of runtimes and stacks is: what is meant by a few words, and what must be
 //! done before what. Pure.
 
-use std::fmt;
-use std::str::FromStr;
+use jiff::civil::Date;
 
 use crate::formula::{Catalog, FormulaError, Recipe};
-use crate::model::{FormulaName, FormulaRef, Kind, NameError, StackName, Version, nearest};
+use crate::model::{FormulaRef, NameError, StackName, Wanted, WantedError, nearest};
 
-/// The word that stands for everything there is.
+/// The word that stands for every stack that is supported still.
 const SUPPORTED: &str = "supported";
 
 /// Why a matrix cannot be made of what was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum MatrixError {
-    /// A word names no runtime.
+    /// A word names no stack.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// A word is no range of versions.
-    #[error("`{text}` is not a range of versions: write it as `python-3.9.*`")]
-    Range {
-        /// The word.
-        text: String,
-    },
-    /// A range has no version in it.
-    #[error("no version of {name} is in `{pattern}`")]
-    Empty {
-        /// Which formula.
-        name: FormulaName,
-        /// The range.
-        pattern: String,
-        /// The versions there are.
-        known: Vec<Version>,
-    },
+    /// A word names no runtime.
+    #[error(transparent)]
+    Wanted(#[from] WantedError),
     /// There is no such stack.
     #[error("there is no stack `{name}`")]
     Stack {
@@ -53,65 +39,6 @@ pub enum MatrixError {
     Formula(#[from] Box<FormulaError>),
 }
 
-/// Which runtimes one word means.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Pattern {
-    /// `python-3.11.2`: this one.
-    Exact(FormulaRef),
-    /// `python-3.9.*`: every release that begins so. A pre-release must be named.
-    Range {
-        /// The formula.
-        name: FormulaName,
-        /// What its versions begin with.
-        numbers: Vec<u32>,
-    },
-    /// `supported`: every release of every runtime.
-    Supported,
-}
-
-impl FromStr for Pattern {
-    type Err = MatrixError;
-
-    fn from_str(word: &str) -> Result<Self, MatrixError> {
-        if word == SUPPORTED {
-            return Ok(Self::Supported);
-        }
-        let Some(begin) = word.strip_suffix('*') else {
-            return Ok(Self::Exact(word.parse()?));
-        };
-        let wrong = || MatrixError::Range {
-            text: word.to_owned(),
-        };
-        let (name, version) = begin.rsplit_once('-').ok_or_else(wrong)?;
-        let numbers = match version.strip_suffix('.') {
-            Some(version) => version.split('.').map(str::parse).collect::<Result<_, _>>(),
-            None if version.is_empty() => Ok(Vec::new()),
-            // `python-3.1*` would mean 3.1 and 3.10 to one person and not to another.
-            None => return Err(wrong()),
-        };
-        Ok(Self::Range {
-            name: name.parse()?,
-            numbers: numbers.map_err(|_| wrong())?,
-        })
-    }
-}
-
-impl fmt::Display for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exact(reference) => write!(f, "{reference}"),
-            Self::Range { name, numbers } => {
-                write!(f, "{name}-")?;
-                numbers
-                    .iter()
-                    .try_for_each(|number| write!(f, "{number}."))?;
-                f.write_str("*")
-            }
-            Self::Supported => f.write_str(SUPPORTED),
-        }
-    }
-}
-
 /// The words of an option that may be given several times, each with several words.
 fn words(option: &[String]) -> impl Iterator<Item = &str> {
     option
@@ -121,14 +48,14 @@ fn words(option: &[String]) -> impl Iterator<Item = &str> {
 }
 
 /// What `--runtimes` means.
-pub fn patterns(option: &[String]) -> Result<Vec<Pattern>, MatrixError> {
-    let patterns: Vec<Pattern> = words(option).map(str::parse).collect::<Result<_, _>>()?;
-    if patterns.is_empty() {
+pub fn wanted(option: &[String]) -> Result<Vec<Wanted>, MatrixError> {
+    let wanted: Vec<Wanted> = words(option).map(str::parse).collect::<Result<_, _>>()?;
+    if wanted.is_empty() {
         return Err(MatrixError::Nothing {
             option: "--runtimes",
         });
     }
-    Ok(patterns)
+    Ok(wanted)
 }
 
 /// The stacks there are, and which of them are supported still.
@@ -211,19 +138,16 @@ pub struct Matrix {
     pub refused: Vec<Refused>,
 }
 
-/// The runtimes that are meant, for the stacks.
+/// The runtimes that are wanted, for the stacks. `today` decides what is supported.
 pub fn matrix(
-    patterns: &[Pattern],
+    wanted: &[Wanted],
     stacks: &[StackName],
     catalog: &Catalog,
-    profile: &str,
+    profile: Option<&str>,
+    today: Date,
 ) -> Result<Matrix, MatrixError> {
-    let mut runtimes = Vec::new();
-    for pattern in patterns {
-        runtimes.extend(matches(pattern, catalog)?);
-    }
+    let mut runtimes = catalog.choose(wanted, today).map_err(Box::new)?;
     runtimes.sort();
-    runtimes.dedup();
     let mut matrix = Matrix {
         stacks: stacks.to_vec(),
         ..Matrix::default()
@@ -259,42 +183,6 @@ fn refusal(error: FormulaError, asked: &FormulaRef) -> String {
     match error {
         FormulaError::Refused { reference, why, .. } if *reference == *asked => why,
         other => other.to_string(),
-    }
-}
-
-fn matches(pattern: &Pattern, catalog: &Catalog) -> Result<Vec<FormulaRef>, MatrixError> {
-    let releases = |name: &FormulaName, begin: &[u32]| -> Result<Vec<FormulaRef>, MatrixError> {
-        let formula = catalog.get(name).map_err(Box::new)?;
-        let fits =
-            |version: &&Version| !version.is_prerelease() && version.numbers().starts_with(begin);
-        let versions = formula.versions().filter(fits).cloned();
-        Ok(versions
-            .map(|version| FormulaRef::new(name.clone(), version))
-            .collect())
-    };
-    match pattern {
-        Pattern::Exact(reference) => Ok(vec![reference.clone()]),
-        Pattern::Range { name, numbers } => {
-            let found = releases(name, numbers)?;
-            if !found.is_empty() {
-                return Ok(found);
-            }
-            let formula = catalog.get(name).map_err(Box::new)?;
-            Err(MatrixError::Empty {
-                name: name.clone(),
-                pattern: pattern.to_string(),
-                known: formula.versions().cloned().collect(),
-            })
-        }
-        Pattern::Supported => {
-            let mut found = Vec::new();
-            for name in catalog.names() {
-                if catalog.get(name).map_err(Box::new)?.kind() == Kind::Runtime {
-                    found.extend(releases(name, &[])?);
-                }
-            }
-            Ok(found)
-        }
     }
 }
 

@@ -4,6 +4,4 @@ mod local;
 mod matrix;
 
 pub use local::{Crew, Ended, Labour, Results, Stopped, run};
-pub use matrix::{
-    Job, Matrix, MatrixError, Pattern, Refused, Stacks, Task, Work, matrix, patterns, tasks,
-};
+pub use matrix::{Job, Matrix, MatrixError, Refused, Stacks, Task, Work, matrix, tasks, wanted};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::model::{FormulaName, FormulaRef, StackName, nearest};
+use crate::model::{FormulaName, FormulaRef, StackName, Version, nearest};
 
 use super::check::{self, Texts};
 use super::error::FormulaError;
@@ -11,6 +11,8 @@ use super::recipe::{FileContent, Recipe};
 use super::resolve::Formula;
 use super::series::PLAIN;
 use super::sheet::{Sheet, did_you_mean};
+use super::tests::{BASELINES, TESTS};
+use super::training::training_name;
 use super::tree::{self, Entry, Tree};
 
 /// The formulae.
@@ -36,11 +38,13 @@ impl Catalog {
             let own = format!("{name}.toml");
             let table = format!("{name}.versions.toml");
             let has_versions = tree.contains_key(&table);
-            let files = files_below(tree, &format!("{name}/"));
+            let files = Files::of(&name, tree);
             let texts = Texts {
                 name: &name,
                 has_versions,
-                files: &files,
+                files: &files.builds,
+                test_files: &files.tests,
+                baselines: &files.baselines,
                 patches: &patches,
             };
             let mut own_sheet = sheets.open(&own, tree);
@@ -57,6 +61,7 @@ impl Catalog {
         }
         let catalog = Self { formulae };
         catalog.check_dependencies(&mut sheets);
+        catalog.check_trainings(&mut sheets);
         let problems = check::problems(sheets.0.into_values());
         if problems.is_empty() {
             Ok(catalog)
@@ -88,31 +93,74 @@ impl Catalog {
     /// How `reference` is built, and before it everything that it depends on, in an order in
     /// which they can be built; each once, `reference` last.
     ///
-    /// A dependency is built with the same profile if it has it, else with `plain`.
+    /// Without a profile it is built with its usual one. A dependency is built with the same
+    /// profile if it has it, else with `plain`. What a profile is trained by comes last before it.
     pub fn recipes(
         &self,
         reference: &FormulaRef,
-        profile: &str,
+        profile: Option<&str>,
         stack: &StackName,
     ) -> Result<Vec<Recipe>, FormulaError> {
-        let formula = self.get(reference.name())?;
-        let recipe = formula.recipe(reference.version(), profile, stack)?;
+        let (formula, version) = self.release(reference)?;
+        let profile = match profile {
+            Some(profile) => profile,
+            None => formula.usual_profile(version)?,
+        };
+        let recipe = formula.recipe(version, profile, stack)?;
+        let training = formula.training(&recipe, Some(stack));
+        let is_training =
+            |reference: &FormulaRef| training.as_ref().is_some_and(|t| t.reference == *reference);
         let mut ordered: Vec<Recipe> = Vec::new();
         for dependency in &recipe.dependencies {
-            let known = self
-                .get(dependency.name())?
-                .profiles(dependency.version())?;
+            if is_training(dependency) {
+                continue;
+            }
+            let known = self.profiles(dependency)?;
             let shared = known.iter().any(|known| known == profile);
             let profile = if shared { profile } else { PLAIN };
             // There are no cycles: `load` would have said so.
-            for recipe in self.recipes(dependency, profile, stack)? {
+            for recipe in self.recipes(dependency, Some(profile), stack)? {
                 if !ordered.iter().any(|r| r.reference == recipe.reference) {
                     ordered.push(recipe);
                 }
             }
         }
+        ordered.extend(training);
         ordered.push(recipe);
         Ok(ordered)
+    }
+
+    /// The formula and the version that are meant by what is no script.
+    pub fn release<'a>(
+        &self,
+        reference: &'a FormulaRef,
+    ) -> Result<(&Formula, &'a Version), FormulaError> {
+        match reference.release() {
+            Some((name, version)) => Ok((self.get(name)?, version)),
+            None => Err(FormulaError::Script {
+                reference: Box::new(reference.clone()),
+            }),
+        }
+    }
+
+    /// The profiles that a formula can be built with at a version.
+    fn profiles(&self, reference: &FormulaRef) -> Result<Vec<String>, FormulaError> {
+        let (formula, version) = self.release(reference)?;
+        formula.profiles(version)
+    }
+
+    /// Notes formulae that are called as another's training is.
+    fn check_trainings(&self, sheets: &mut Sheets) {
+        for formula in self.formulae.values().filter(|formula| formula.trains()) {
+            let taken = training_name(formula.name());
+            if self.formulae.contains_key(&taken) {
+                let message = format!(
+                    "`{taken}` is what the training of `{}` is called",
+                    formula.name()
+                );
+                sheets.note(&taken, 0..0, "taken", message, None);
+            }
+        }
     }
 
     /// Notes dependencies that do not exist or lead back to where they started.
@@ -164,11 +212,16 @@ impl Catalog {
     fn dependencies(&self, of: &FormulaRef) -> Vec<(std::ops::Range<usize>, FormulaRef)> {
         let found = self.formulae.get(of.name()).and_then(|formula| {
             let mut releases = formula.releases.iter();
-            let release = releases.find(|release| release.version == *of.version())?;
+            let release = releases.find(|release| Some(&release.version) == of.version())?;
             formula.series_of(release)
         });
-        let dependencies = found.map(|series| series.dependencies.as_slice());
-        let dependencies = dependencies.unwrap_or_default().iter();
+        let (Some(series), Some(version)) = (found, of.version()) else {
+            return Vec::new();
+        };
+        // On whichever stack: a circle on one alone is one.
+        let added = series.additions_of(version);
+        let added = added.flat_map(|addition| &addition.dependencies);
+        let dependencies = series.dependencies.iter().chain(added);
         dependencies
             .map(|dependency| (dependency.span(), dependency.get_ref().clone()))
             .collect()
@@ -176,10 +229,7 @@ impl Catalog {
 
     /// What there is to say if `reference` cannot be had.
     fn missing(&self, reference: &FormulaRef) -> Option<(String, Option<String>)> {
-        match self
-            .get(reference.name())
-            .and_then(|formula| formula.profiles(reference.version()))
-        {
+        match self.profiles(reference) {
             Ok(_) => None,
             Err(error) => {
                 let near = match &error {
@@ -276,6 +326,32 @@ fn names(tree: &Tree, sheets: &mut Sheets) -> Vec<FormulaName> {
     names
 }
 
+/// A formula's helper files, by who sees them.
+struct Files {
+    builds: BTreeMap<String, FileContent>,
+    /// What builds see is part of their ids; what tests see is not.
+    tests: BTreeMap<String, FileContent>,
+    baselines: BTreeMap<String, FileContent>,
+}
+
+impl Files {
+    fn of(name: &FormulaName, tree: &Tree) -> Self {
+        let mut builds = files_below(tree, &format!("{name}/"));
+        let mut taken = |room: &str| {
+            let (taken, left) = std::mem::take(&mut builds)
+                .into_iter()
+                .partition(|(path, _)| path.starts_with(room));
+            builds = left;
+            taken
+        };
+        Self {
+            tests: taken(TESTS),
+            baselines: taken(BASELINES),
+            builds,
+        }
+    }
+}
+
 /// The files below a directory, by their path below it.
 fn files_below(tree: &Tree, directory: &str) -> BTreeMap<String, FileContent> {
     let files = tree.iter().filter_map(|(path, entry)| {
@@ -289,7 +365,6 @@ fn files_below(tree: &Tree, directory: &str) -> BTreeMap<String, FileContent> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Version;
 
     fn built_in() -> Catalog {
         Catalog::load(None).unwrap_or_else(|error| panic!("{:?}", miette::Report::new(error)))

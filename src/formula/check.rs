@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{FormulaName, GuestPath, Kind, nearest};
+use crate::model::{FormulaName, GuestPath, Kind, VersionRange, nearest};
 
 use super::error::Problem;
 use super::lines::{self, Release};
 use super::raw::{self, RawFormula, RawPart};
+use super::raw_versions;
 use super::recipe::FileContent;
 use super::resolve::Formula;
-use super::series::{self, Series};
+use super::series::{self, About, Series};
 use super::sheet::{Sheet, Text, did_you_mean};
 use super::strings::Surroundings;
 
@@ -19,8 +20,12 @@ pub(super) struct Texts<'a> {
     pub(super) name: &'a FormulaName,
     /// `NAME.versions.toml`, if it is there.
     pub(super) has_versions: bool,
-    /// Its helper files.
+    /// Its helper files, as builds see them.
     pub(super) files: &'a BTreeMap<String, FileContent>,
+    /// Those of its tests, which no build sees.
+    pub(super) test_files: &'a BTreeMap<String, FileContent>,
+    /// How its tests have ended before.
+    pub(super) baselines: &'a BTreeMap<String, FileContent>,
     /// All patches.
     pub(super) patches: &'a BTreeMap<String, FileContent>,
 }
@@ -29,7 +34,9 @@ pub(super) struct Texts<'a> {
 /// to go on with.
 pub(super) fn check(texts: &Texts<'_>, own: &mut Sheet, table: &mut Sheet) -> Option<Formula> {
     let raw = raw::read_formula(own);
-    let raw_versions = texts.has_versions.then(|| raw::read_versions(table));
+    let raw_versions = texts
+        .has_versions
+        .then(|| raw_versions::read_versions(table));
     if raw_versions.is_none() {
         note_no_versions(texts.name, raw.as_ref(), own);
     }
@@ -44,9 +51,13 @@ pub(super) fn check(texts: &Texts<'_>, own: &mut Sheet, table: &mut Sheet) -> Op
         let message = format!("the helper file `{path}` lies where the build finds its patches");
         own.problem(0..0, "misplaced helper file", message, None);
     }
+    let profiles = raw.as_ref().map(all_profiles).unwrap_or_default();
     let around = Surroundings {
+        formula: texts.name,
+        profiles: &profiles,
         flavours: flavours.as_deref(),
         files: texts.files,
+        test_files: texts.test_files,
         patches: texts.patches,
     };
     let releases = raw_versions.as_ref().map(|raw| lines::check(raw, table));
@@ -60,6 +71,14 @@ pub(super) fn check(texts: &Texts<'_>, own: &mut Sheet, table: &mut Sheet) -> Op
     let series = check_series(&raw, &around, own);
     let releases = releases.unwrap_or_default();
     note_homeless(&releases, &series, table);
+    for release in &releases {
+        let home = series
+            .iter()
+            .find(|it| it.versions.contains(&release.version));
+        if let Some(series) = home {
+            series.note_overlaps(&release.version, own);
+        }
+    }
     // What is wrong is on the sheets, and nobody gets a catalog with a mistake in it. The rest
     // is kept for the checks that look at all formulae together.
     Some(Formula {
@@ -69,7 +88,20 @@ pub(super) fn check(texts: &Texts<'_>, own: &mut Sheet, table: &mut Sheet) -> Op
         series,
         releases,
         files: texts.files.values().cloned().collect(),
+        test_files: texts.test_files.values().cloned().collect(),
+        baselines: texts.baselines.clone(),
     })
+}
+
+/// The profiles of all series, and whether one is trained there.
+fn all_profiles(raw: &RawFormula) -> BTreeMap<String, bool> {
+    let parts = raw.series.iter().map(|series| &series.part);
+    let profiles = parts.chain([&raw.common]).flat_map(|part| &part.profiles);
+    let mut known = BTreeMap::from([(series::PLAIN.to_owned(), false)]);
+    for (name, profile) in profiles {
+        *known.entry(name.get_ref().clone()).or_default() |= profile.training.is_some();
+    }
+    known
 }
 
 fn note_no_versions(name: &FormulaName, raw: Option<&RawFormula>, sheet: &mut Sheet) {
@@ -102,7 +134,12 @@ fn check_series(raw: &RawFormula, around: &Surroundings<'_>, sheet: &mut Sheet) 
     if raw.series.is_empty() {
         // What `[common]` says is checked nevertheless.
         check_part(
-            ">=0",
+            About {
+                versions: everything(),
+                end_of_life: None,
+                signed_by: Vec::new(),
+                sigstore: None,
+            },
             &RawPart::default().merged_over(&raw.common),
             around,
             sheet,
@@ -121,34 +158,34 @@ fn check_series(raw: &RawFormula, around: &Surroundings<'_>, sheet: &mut Sheet) 
             let message = "neither this series nor `[common]` has `steps`";
             sheet.problem(series.span.clone(), "no step", message, None);
         }
-        let range = series.versions.as_ref().map_or(">=0", |v| v.get_ref());
-        let range = if range.parse::<crate::model::VersionRange>().is_ok() {
-            range
-        } else if let Some(versions) = &series.versions {
-            sheet.problem(
-                versions.span(),
-                "not a range",
-                format!("`{range}` is not a range of versions"),
-                Some("it looks like >=3.10, <3.12".to_owned()),
-            );
-            ">=0"
-        } else {
-            range
+        let range = series.versions.as_ref();
+        let range = range.and_then(|versions| series::check_range(versions, sheet));
+        let end_of_life = series.end_of_life.as_ref();
+        let end_of_life = end_of_life.and_then(|day| lines::check_day(day, sheet));
+        let about = About {
+            versions: range.unwrap_or_else(everything),
+            end_of_life,
+            signed_by: series::check_signers(&series.signed_by, sheet),
+            sigstore: (series.sigstore.as_ref()).map(|it| series::check_identity(it, sheet)),
         };
-        checked.push(check_part(range, &part, around, sheet));
+        checked.push(check_part(about, &part, around, sheet));
     }
     checked
 }
 
-fn check_part(range: &str, part: &RawPart, around: &Surroundings<'_>, sheet: &mut Sheet) -> Series {
-    let versions = range.parse().expect("a range that was tried");
-    series::check(
-        versions,
-        &format!("the series `{range}`"),
-        part,
-        around,
-        sheet,
-    )
+/// What a series is for that does not say it.
+fn everything() -> VersionRange {
+    ">=0".parse().expect("a range")
+}
+
+fn check_part(
+    about: About,
+    part: &RawPart,
+    around: &Surroundings<'_>,
+    sheet: &mut Sheet,
+) -> Series {
+    let name = format!("the series `{}`", about.versions);
+    series::check(about, &name, part, around, sheet)
 }
 
 fn check_name(text: &Text, file: &FormulaName, sheet: &mut Sheet) {
@@ -182,27 +219,34 @@ fn check_kind(text: &Text, sheet: &mut Sheet) -> Option<Kind> {
 }
 
 fn check_prefix(text: &Text, sheet: &mut Sheet) -> Option<GuestPath> {
-    let prefix = text.get_ref().parse::<GuestPath>();
+    match prefix(text.get_ref()) {
+        Ok(prefix) => Some(prefix),
+        Err(message) => {
+            let help = Some("it looks like /app/.heroku/python".to_owned());
+            sheet.problem(text.span(), "not a prefix", message, help);
+            None
+        }
+    }
+}
+
+/// The path that something can be installed to in a sandbox, or why it cannot be.
+pub(super) fn prefix(text: &str) -> Result<GuestPath, String> {
+    let prefix = text.parse::<GuestPath>();
+    let prefix = prefix.map_err(|error| error.to_string())?;
+    if prefix.as_str() == "/" {
+        return Err("the prefix cannot be the root".to_owned());
+    }
     // Something must be left to pack, and the build's own directories are no place for it.
     let taken = ["/build", "/tmp", "/proc", "/sys", "/dev"];
-    let why = match &prefix {
-        Err(error) => Some(error.to_string()),
-        Ok(prefix) if prefix.as_str() == "/" => Some("the prefix cannot be the root".to_owned()),
-        Ok(prefix) => taken
-            .iter()
-            .find(|taken| prefix.is_within(&taken.parse().expect("a path")))
-            .map(|taken| format!("the prefix cannot lie in {taken}, which the sandbox uses")),
-    };
-    if let Some(message) = why {
-        sheet.problem(
-            text.span(),
-            "not a prefix",
-            message,
-            Some("it looks like /app/.heroku/python".to_owned()),
-        );
-        return None;
+    let taken = taken
+        .iter()
+        .find(|taken| prefix.is_within(&taken.parse().expect("a path")));
+    match taken {
+        Some(taken) => Err(format!(
+            "the prefix cannot lie in {taken}, which the sandbox uses"
+        )),
+        None => Ok(prefix),
     }
-    prefix.ok()
 }
 
 /// The mistakes of several sheets, file by file.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use miette::{NamedSource, SourceSpan};
 
-use crate::model::{FormulaName, FormulaRef, StackName, Version};
+use crate::model::{FormulaName, FormulaRef, StackName, Version, Wanted};
 use crate::sys::fs::FsError;
 
 /// Why a formula or a recipe cannot be had.
@@ -41,7 +41,7 @@ pub enum FormulaError {
         nearest: Option<FormulaName>,
     },
     /// The formula has no such version.
-    #[error("formula `{}` has no version {}", reference.name(), reference.version())]
+    #[error("formula `{}` has no version {}", reference.name(), reference.version().map_or("", Version::as_str))]
     #[diagnostic(help("{}", version_help(reference.name(), nearest.as_ref(), known)))]
     UnknownVersion {
         /// The formula and the version asked for.
@@ -51,6 +51,21 @@ pub enum FormulaError {
         /// The one that was probably meant.
         nearest: Option<Version>,
     },
+    /// No version is meant by a word.
+    #[error("no version of {name} is in `{wanted}`")]
+    #[diagnostic(help("known versions: {}", spans(known)))]
+    Nothing {
+        /// The word.
+        wanted: Box<Wanted>,
+        /// The formula.
+        name: FormulaName,
+        /// The versions it has, in order.
+        known: Vec<Version>,
+    },
+    /// The end of life of all that is known has come.
+    #[error("no runtime is supported any more")]
+    #[diagnostic(help("name what is wanted: python-3.9.*"))]
+    NoneSupported,
     /// The formula has no such profile for this version.
     #[error("{reference} has no profile `{profile}`")]
     #[diagnostic(help("{}", profile_help(nearest.as_deref(), known)))]
@@ -63,6 +78,13 @@ pub enum FormulaError {
         known: Vec<String>,
         /// The one that was probably meant.
         nearest: Option<String>,
+    },
+    /// A script for bob-builder was asked for where only formulae serve.
+    #[error("{reference} is a script for bob-builder, not a formula")]
+    #[diagnostic(help("`pybuild sandbox` and `pybuild deploy` take scripts"))]
+    Script {
+        /// The script.
+        reference: Box<FormulaRef>,
     },
     /// The formula says that this version cannot be built on this stack.
     #[error("{reference} cannot be built on {stack}: {why}")]
@@ -113,6 +135,19 @@ fn list<T: ToString>(items: &[T]) -> String {
     items.join(", ")
 }
 
+/// Versions in order, of each minor version the first and the last if there are many.
+fn spans(versions: &[Version]) -> String {
+    let minor = |version: &Version| version.prefix(2);
+    let mut spans: Vec<String> = Vec::new();
+    for alike in versions.chunk_by(|a, b| minor(a) == minor(b)) {
+        match alike {
+            [first, .., last] if alike.len() > 2 => spans.push(format!("{first} … {last}")),
+            _ => spans.extend(alike.iter().map(Version::to_string)),
+        }
+    }
+    list(&spans)
+}
+
 fn name_help(nearest: Option<&FormulaName>, known: &[FormulaName]) -> String {
     match nearest {
         Some(nearest) => format!("did you mean `{nearest}`? known formulae: {}", list(known)),
@@ -124,9 +159,9 @@ fn version_help(name: &FormulaName, nearest: Option<&Version>, known: &[Version]
     match nearest {
         Some(nearest) => format!(
             "did you mean `{name}-{nearest}`? known versions: {}",
-            list(known)
+            spans(known)
         ),
-        None => format!("known versions: {}", list(known)),
+        None => format!("known versions: {}", spans(known)),
     }
 }
 
@@ -134,5 +169,24 @@ fn profile_help(nearest: Option<&str>, known: &[String]) -> String {
     match nearest {
         Some(nearest) => format!("did you mean `{nearest}`? known profiles: {}", list(known)),
         None => format!("known profiles: {}", list(known)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_versions_are_told_in_short() {
+        let table = [
+            (&[][..], "none"),
+            (&["1.0"], "1.0"),
+            (&["3.9.1", "3.9.2", "3.10.0"], "3.9.1, 3.9.2, 3.10.0"),
+            (&["3.9.1", "3.9.2", "3.9.10", "4"], "3.9.1 … 3.9.10, 4"),
+        ];
+        for (versions, told) in table {
+            let versions: Vec<Version> = versions.iter().map(|v| v.parse().expect(v)).collect();
+            assert_eq!(spans(&versions), told);
+        }
     }
 }

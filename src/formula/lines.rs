@@ -7,7 +7,8 @@ use toml::Spanned;
 
 use crate::model::{Sha256, Version};
 
-use super::raw::{RawFlavour, RawSource, RawVersion, RawVersions, SCHEMA};
+use super::raw::SCHEMA;
+use super::raw_versions::{RawFlavour, RawSource, RawVersion, RawVersions};
 use super::recipe::Source;
 use super::sheet::{Sheet, Text};
 use super::url;
@@ -120,16 +121,24 @@ fn check_line(line: &RawVersion, flavours: &[RawFlavour], sheet: &mut Sheet) -> 
     })
 }
 
-fn midnight(date: &Spanned<toml::value::Date>, sheet: &mut Sheet) -> Option<i64> {
+/// A day that there is.
+pub(super) fn check_day(
+    date: &Spanned<toml::value::Date>,
+    sheet: &mut Sheet,
+) -> Option<civil::Date> {
     let toml::value::Date { year, month, day } = *date.get_ref();
     let civil = (year.try_into().ok())
         .zip(month.try_into().ok())
         .zip(day.try_into().ok())
         .and_then(|((year, month), day)| civil::Date::new(year, month, day).ok());
-    let Some(zoned) = civil.and_then(|date| date.to_zoned(TimeZone::UTC).ok()) else {
+    if civil.is_none() {
         sheet.problem(date.span(), "no such day", "there is no such day", None);
-        return None;
-    };
+    }
+    civil
+}
+
+fn midnight(date: &Spanned<toml::value::Date>, sheet: &mut Sheet) -> Option<i64> {
+    let zoned = check_day(date, sheet)?.to_zoned(TimeZone::UTC).ok()?;
     let seconds = zoned.timestamp().as_second();
     // SOURCE_DATE_EPOCH and the times in a tarball cannot be before the epoch.
     if seconds < 0 {

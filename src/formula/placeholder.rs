@@ -79,8 +79,8 @@ pub struct Values<'a> {
     pub dependencies: &'a GuestPath,
     /// The dependencies, each once.
     pub references: &'a [FormulaRef],
-    /// The version.
-    pub version: &'a Version,
+    /// The version; what has none has nothing that says it.
+    pub version: Option<&'a Version>,
     /// The stack.
     pub stack: &'a StackName,
     /// The architecture.
@@ -128,8 +128,8 @@ impl Template {
             Placeholder::Jobs => values.jobs.to_owned(),
             Placeholder::Source => values.source.to_string(),
             Placeholder::Files => values.files.to_string(),
-            Placeholder::Version(None) => values.version.to_string(),
-            Placeholder::Version(Some(count)) => values.version.prefix(*count),
+            Placeholder::Version(None) => values.version().to_string(),
+            Placeholder::Version(Some(count)) => values.version().prefix(*count),
             Placeholder::Dependency(name) => format!("{}/{name}", values.dependencies),
             Placeholder::DependencyVersion(name) => values.dependency_version(name).to_string(),
             Placeholder::Stack => values.stack.to_string(),
@@ -180,7 +180,12 @@ impl Values<'_> {
     fn dependency_version(&self, name: &FormulaName) -> &Version {
         let found = self.references.iter().find(|r| r.name() == name);
         let found = found.expect("a formula is checked to name no other than its dependencies");
-        found.version()
+        found.version().expect("formulae depend on formulae")
+    }
+
+    fn version(&self) -> &Version {
+        self.version
+            .expect("only a formula has a placeholder for its version")
     }
 }
 
@@ -213,6 +218,12 @@ impl PathTemplate {
         let text = self.0.fill(values);
         text.parse()
             .expect("a path template is rooted and has no `..`")
+    }
+}
+
+impl fmt::Display for PathTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -347,7 +358,7 @@ mod tests {
             files: &path("/build/files"),
             dependencies: &path("/build/deps"),
             references: &["other-1.0", "sqlite-3.46.1"].map(|r| r.parse().expect("a reference")),
-            version: &"3.11.2".parse().expect("a version"),
+            version: Some(&"3.11.2".parse().expect("a version")),
             stack: &"debian-12".parse().expect("a stack"),
             arch: Arch::Amd64,
         };

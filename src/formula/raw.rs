@@ -1,5 +1,4 @@
-//! A formula's two files as they are written: the right keys with the right types, not yet
-//! checked for sense.
+//! `NAME.toml` as it is written: the right keys with the right types, not yet checked for sense.
 
 use toml::Spanned;
 use toml::value::Date;
@@ -33,8 +32,10 @@ pub(super) struct RawPart {
     pub(super) checks: Option<Vec<RawCheck>>,
     pub(super) modules: Vec<Text>,
     pub(super) network: Option<bool>,
+    pub(super) additions: Vec<RawAddition>,
     pub(super) refuse: Vec<RawRefusal>,
-    pub(super) profiles: Vec<(Text, RawOptions)>,
+    pub(super) profiles: Vec<(Text, RawProfile)>,
+    pub(super) tests: Option<RawTests>,
 }
 
 /// `[[series]]`.
@@ -42,6 +43,9 @@ pub(super) struct RawPart {
 pub(super) struct RawSeries {
     pub(super) span: std::ops::Range<usize>,
     pub(super) versions: Option<Text>,
+    pub(super) end_of_life: Option<Spanned<Date>>,
+    pub(super) signed_by: Vec<Text>,
+    pub(super) sigstore: Option<(Text, Text)>,
     pub(super) part: RawPart,
 }
 
@@ -54,6 +58,14 @@ pub(super) struct RawOptions {
     pub(super) env: Vec<(Text, Text)>,
 }
 
+/// One of `profiles`.
+#[derive(Debug, Clone, Default)]
+pub(super) struct RawProfile {
+    pub(super) versions: Option<Text>,
+    pub(super) options: RawOptions,
+    pub(super) training: Option<Spanned<Vec<RawStep>>>,
+}
+
 /// One of `steps`.
 #[derive(Debug, Clone)]
 pub(super) struct RawStep {
@@ -62,6 +74,7 @@ pub(super) struct RawStep {
     pub(super) cwd: Option<Text>,
     pub(super) env: Vec<(Text, Text)>,
     pub(super) only: Option<Text>,
+    pub(super) profile: Option<Text>,
 }
 
 /// One of `links`.
@@ -79,51 +92,37 @@ pub(super) struct RawCheck {
     pub(super) moved: bool,
 }
 
+/// One of `on`.
+#[derive(Debug, Clone)]
+pub(super) struct RawAddition {
+    pub(super) versions: Option<Text>,
+    pub(super) stacks: Spanned<Vec<Text>>,
+    pub(super) why: Text,
+    pub(super) dependencies: Vec<Text>,
+    pub(super) options: RawOptions,
+    pub(super) patches: Vec<Text>,
+    pub(super) checks: Vec<RawCheck>,
+}
+
 /// One of `refuse`.
 #[derive(Debug, Clone)]
 pub(super) struct RawRefusal {
+    pub(super) versions: Option<Text>,
     pub(super) stacks: Spanned<Vec<Text>>,
     pub(super) why: Text,
 }
 
-/// `NAME.versions.toml`.
-#[derive(Debug, Default)]
-pub(super) struct RawVersions {
-    pub(super) schema: Option<Spanned<i64>>,
-    /// In the order of the file.
-    pub(super) flavours: Vec<RawFlavour>,
-    pub(super) versions: Vec<RawVersion>,
-}
-
-/// `[sources.FLAVOUR]`.
-#[derive(Debug)]
-pub(super) struct RawFlavour {
-    pub(super) name: Text,
-    pub(super) urls: Vec<Text>,
-}
-
-/// A line of `[versions]`.
-#[derive(Debug)]
-pub(super) struct RawVersion {
-    pub(super) version: Text,
-    pub(super) released: Option<Spanned<Date>>,
-    pub(super) sources: Vec<RawSource>,
-}
-
-/// What a version says of one flavour of its source.
-#[derive(Debug)]
-pub(super) struct RawSource {
-    pub(super) span: std::ops::Range<usize>,
-    pub(super) flavour: String,
-    pub(super) sha256: Option<Text>,
-    pub(super) pool: Option<Text>,
-    /// What the flavour's URLs take besides the version.
-    pub(super) words: Vec<(String, Text)>,
+/// `tests`.
+#[derive(Debug, Clone)]
+pub(super) struct RawTests {
+    pub(super) list: Spanned<Vec<Text>>,
+    pub(super) run: Spanned<Vec<Text>>,
+    pub(super) suites: Vec<(Text, Spanned<Vec<Text>>)>,
 }
 
 impl RawPart {
-    /// What holds for a series: lists are appended, tables merged over, `steps` and `checks`
-    /// replaced.
+    /// What holds for a series: lists are appended, tables merged over, `steps`, `checks`
+    /// and `tests` replaced.
     pub(super) fn merged_over(&self, common: &Self) -> Self {
         let appended = |common: &[Text], own: &[Text]| [common, own].concat();
         Self {
@@ -136,9 +135,22 @@ impl RawPart {
             checks: self.checks.clone().or_else(|| common.checks.clone()),
             modules: appended(&common.modules, &self.modules),
             network: self.network.or(common.network),
+            additions: [common.additions.as_slice(), &self.additions].concat(),
             refuse: [common.refuse.as_slice(), &self.refuse].concat(),
             profiles: [common.profiles.as_slice(), &self.profiles].concat(),
+            tests: self.tests.clone().or_else(|| common.tests.clone()),
         }
+    }
+}
+
+impl RawPart {
+    /// What is added to the lists and variables: always, by profiles, on some stacks.
+    pub(super) fn all_options(&self) -> impl Iterator<Item = &RawOptions> {
+        let profiles = self.profiles.iter().map(|(_, profile)| &profile.options);
+        let additions = self.additions.iter().map(|addition| &addition.options);
+        std::iter::once(&self.options)
+            .chain(profiles)
+            .chain(additions)
     }
 }
 
@@ -188,10 +200,24 @@ fn read_series(mut table: Table<'_>, sheet: &mut Sheet) -> RawSeries {
     let series = RawSeries {
         span: table.span(),
         versions: table.needs_string("versions", sheet),
+        end_of_life: table.date("end_of_life", sheet),
+        signed_by: list(&mut table, "signed_by", sheet),
+        sigstore: table
+            .table("sigstore", "`sigstore`", sheet)
+            .and_then(|table| read_identity(table, sheet)),
         part: read_part(&mut table, sheet),
     };
     table.finish(sheet);
     series
+}
+
+fn read_identity(mut table: Table<'_>, sheet: &mut Sheet) -> Option<(Text, Text)> {
+    let (identity, issuer) = (
+        table.needs_string("identity", sheet),
+        table.needs_string("issuer", sheet),
+    );
+    table.finish(sheet);
+    identity.zip(issuer)
 }
 
 fn read_part(table: &mut Table<'_>, sheet: &mut Sheet) -> RawPart {
@@ -199,19 +225,29 @@ fn read_part(table: &mut Table<'_>, sheet: &mut Sheet) -> RawPart {
         dependencies: list(table, "dependencies", sheet),
         options: read_options(table, sheet),
         patches: list(table, "patches", sheet),
-        steps: table.tables("steps", "a step", sheet).map(|steps| {
-            let span = steps.span();
-            let steps = steps.into_inner().into_iter();
-            Spanned::new(span, steps.filter_map(|s| read_step(s, sheet)).collect())
-        }),
+        steps: read_steps(table, "steps", sheet),
         prune: list(table, "prune", sheet),
         links: each(table, "links", "a link", sheet, read_link).unwrap_or_default(),
         checks: each(table, "checks", "a check", sheet, read_check),
         modules: list(table, "modules", sheet),
         network: table.boolean("network", sheet),
+        additions: each(table, "on", "an addition", sheet, read_addition).unwrap_or_default(),
         refuse: each(table, "refuse", "a refusal", sheet, read_refusal).unwrap_or_default(),
         profiles: read_profiles(table, sheet),
+        tests: read_tests(table, sheet),
     }
+}
+
+fn read_steps(
+    table: &mut Table<'_>,
+    key: &str,
+    sheet: &mut Sheet,
+) -> Option<Spanned<Vec<RawStep>>> {
+    let steps = table.tables(key, "a step", sheet)?;
+    let span = steps.span();
+    let steps = steps.into_inner().into_iter();
+    let read = steps.filter_map(|step| read_step(step, sheet)).collect();
+    Some(Spanned::new(span, read))
 }
 
 fn read_options(table: &mut Table<'_>, sheet: &mut Sheet) -> RawOptions {
@@ -223,18 +259,44 @@ fn read_options(table: &mut Table<'_>, sheet: &mut Sheet) -> RawOptions {
     }
 }
 
-fn read_profiles(table: &mut Table<'_>, sheet: &mut Sheet) -> Vec<(Text, RawOptions)> {
+fn read_profiles(table: &mut Table<'_>, sheet: &mut Sheet) -> Vec<(Text, RawProfile)> {
     let Some(mut profiles) = table.table("profiles", "`profiles`", sheet) else {
         return Vec::new();
     };
     let mut read = Vec::new();
     for name in profiles.rest() {
-        if let Some(mut profile) = profiles.table(name.get_ref(), "a profile", sheet) {
-            read.push((name, read_options(&mut profile, sheet)));
-            profile.finish(sheet);
+        if let Some(mut table) = profiles.table(name.get_ref(), "a profile", sheet) {
+            let profile = RawProfile {
+                versions: table.string("versions", sheet),
+                options: read_options(&mut table, sheet),
+                training: read_steps(&mut table, "training", sheet),
+            };
+            table.finish(sheet);
+            read.push((name, profile));
         }
     }
     read
+}
+
+fn read_tests(table: &mut Table<'_>, sheet: &mut Sheet) -> Option<RawTests> {
+    let mut tests = table.table("tests", "`tests`", sheet)?;
+    let (list, run) = (
+        tests.needs_strings("list", sheet),
+        tests.needs_strings("run", sheet),
+    );
+    let mut suites = Vec::new();
+    if let Some(mut table) = tests.table("suites", "`suites`", sheet) {
+        for name in table.rest() {
+            let tests = table.strings(name.get_ref(), sheet);
+            suites.extend(tests.map(|tests| (name, tests)));
+        }
+    }
+    tests.finish(sheet);
+    Some(RawTests {
+        list: list?,
+        run: run?,
+        suites,
+    })
 }
 
 fn read_step(mut table: Table<'_>, sheet: &mut Sheet) -> Option<RawStep> {
@@ -242,11 +304,8 @@ fn read_step(mut table: Table<'_>, sheet: &mut Sheet) -> Option<RawStep> {
         table.needs_string("name", sheet),
         table.needs_strings("run", sheet),
     );
-    let (cwd, env, only) = (
-        table.string("cwd", sheet),
-        read_env(&mut table, sheet),
-        table.string("only", sheet),
-    );
+    let (cwd, env) = (table.string("cwd", sheet), read_env(&mut table, sheet));
+    let (only, profile) = (table.string("only", sheet), table.string("profile", sheet));
     table.finish(sheet);
     Some(RawStep {
         name: name?,
@@ -254,6 +313,7 @@ fn read_step(mut table: Table<'_>, sheet: &mut Sheet) -> Option<RawStep> {
         cwd,
         env,
         only,
+        profile,
     })
 }
 
@@ -284,14 +344,42 @@ fn read_check(mut table: Table<'_>, sheet: &mut Sheet) -> Option<RawCheck> {
 }
 
 fn read_refusal(mut table: Table<'_>, sheet: &mut Sheet) -> Option<RawRefusal> {
+    let versions = table.string("versions", sheet);
     let (stacks, why) = (
         table.needs_strings("stacks", sheet),
         table.needs_string("why", sheet),
     );
     table.finish(sheet);
     Some(RawRefusal {
+        versions,
         stacks: stacks?,
         why: why?,
+    })
+}
+
+fn read_addition(mut table: Table<'_>, sheet: &mut Sheet) -> Option<RawAddition> {
+    let versions = table.string("versions", sheet);
+    let (stacks, why) = (
+        table.needs_strings("stacks", sheet),
+        table.needs_string("why", sheet),
+    );
+    let (dependencies, options) = (
+        list(&mut table, "dependencies", sheet),
+        read_options(&mut table, sheet),
+    );
+    let (patches, checks) = (
+        list(&mut table, "patches", sheet),
+        each(&mut table, "checks", "a check", sheet, read_check),
+    );
+    table.finish(sheet);
+    Some(RawAddition {
+        versions,
+        stacks: stacks?,
+        why: why?,
+        dependencies,
+        options,
+        patches,
+        checks: checks.unwrap_or_default(),
     })
 }
 
@@ -308,7 +396,7 @@ fn read_env(table: &mut Table<'_>, sheet: &mut Sheet) -> Vec<(Text, Text)> {
         .collect()
 }
 
-fn list(table: &mut Table<'_>, key: &str, sheet: &mut Sheet) -> Vec<Text> {
+pub(super) fn list(table: &mut Table<'_>, key: &str, sheet: &mut Sheet) -> Vec<Text> {
     table
         .strings(key, sheet)
         .map(Spanned::into_inner)
@@ -324,88 +412,4 @@ fn each<'t, T>(
 ) -> Option<Vec<T>> {
     let tables = table.tables(key, what, sheet)?.into_inner();
     Some(tables.into_iter().filter_map(|t| read(t, sheet)).collect())
-}
-
-/// Reads `NAME.versions.toml`.
-pub(super) fn read_versions(sheet: &mut Sheet) -> Option<RawVersions> {
-    let text = sheet.text().to_owned();
-    let document = parse(&text, sheet)?;
-    let mut table = Table::new("a table of versions", 0..0, document.get_ref());
-    let schema = table.needs_integer("schema", sheet);
-    let flavours = table
-        .table("sources", "`[sources]`", sheet)
-        .map(|sources| read_flavours(sources, sheet))
-        .unwrap_or_default();
-    let versions = table
-        .table("versions", "`[versions]`", sheet)
-        .map(|versions| read_lines(versions, &flavours, sheet))
-        .unwrap_or_default();
-    table.finish(sheet);
-    Some(RawVersions {
-        schema,
-        flavours,
-        versions,
-    })
-}
-
-fn read_flavours(mut sources: Table<'_>, sheet: &mut Sheet) -> Vec<RawFlavour> {
-    let mut flavours = Vec::new();
-    for name in sources.rest() {
-        if let Some(mut flavour) = sources.table(name.get_ref(), "a source", sheet) {
-            let urls = list(&mut flavour, "urls", sheet);
-            flavour.finish(sheet);
-            flavours.push(RawFlavour { name, urls });
-        }
-    }
-    flavours
-}
-
-fn read_lines(
-    mut versions: Table<'_>,
-    flavours: &[RawFlavour],
-    sheet: &mut Sheet,
-) -> Vec<RawVersion> {
-    let mut lines = Vec::new();
-    for version in versions.rest() {
-        let Some(mut line) = versions.table(version.get_ref(), "a version", sheet) else {
-            continue;
-        };
-        let released = line.needs_date("released", sheet);
-        let sources = flavours
-            .iter()
-            .filter_map(|flavour| {
-                let source = line.table(flavour.name.get_ref(), "a version's source", sheet)?;
-                Some(read_source(source, flavour, sheet))
-            })
-            .collect();
-        line.finish(sheet);
-        lines.push(RawVersion {
-            version,
-            released,
-            sources,
-        });
-    }
-    lines
-}
-
-fn read_source(mut table: Table<'_>, flavour: &RawFlavour, sheet: &mut Sheet) -> RawSource {
-    let sha256 = table.needs_string("sha256", sheet);
-    let pool = table.string("pool", sheet);
-    // A word that no URL takes is a mistake like any unknown key.
-    let words = super::url::words(&flavour.urls)
-        .into_iter()
-        .filter_map(|word| {
-            let value = table.word(&word, sheet)?;
-            Some((word, value))
-        })
-        .collect();
-    let span = table.span();
-    table.finish(sheet);
-    RawSource {
-        span,
-        flavour: flavour.name.get_ref().clone(),
-        sha256,
-        pool,
-        words,
-    }
 }

@@ -164,9 +164,15 @@ impl<'t> Table<'t> {
         key: &str,
         sheet: &mut Sheet,
     ) -> Option<Spanned<toml::value::Date>> {
-        if !self.needs(key) {
-            return None;
-        }
+        self.needs(key).then(|| self.date(key, sheet))?
+    }
+
+    /// A date without a time, if the key is there.
+    pub(super) fn date(
+        &mut self,
+        key: &str,
+        sheet: &mut Sheet,
+    ) -> Option<Spanned<toml::value::Date>> {
         let value = self.take(key)?;
         let date = value
             .get_ref()

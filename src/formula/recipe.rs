@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use jiff::civil::Date;
+
 use crate::model::{FormulaRef, Glob, GuestPath, Kind, Link, Sha256};
 
 use super::placeholder::{PathTemplate, Template};
@@ -23,11 +25,15 @@ pub struct Recipe {
     pub prefix: GuestPath,
     /// When upstream released it, in seconds since 1970: midnight UTC of that day.
     pub released: i64,
+    /// The last day on which upstream mends its series, if that is known.
+    pub end_of_life: Option<Date>,
     /// The same software from several places or in several forms, the preferred first.
     /// At least one.
     pub sources: Vec<Source>,
     /// What must be built before, each unpacked at `{deps.NAME}`.
     pub dependencies: Vec<FormulaRef>,
+    /// Of a script: the archives that are unpacked into the prefix before it begins, in this order.
+    pub archives: Vec<Archive>,
     /// Applied with `patch -p1` in the source, in this order.
     pub patches: Vec<FileContent>,
     /// The formula's helper files, seen at `{files}`.
@@ -48,6 +54,14 @@ pub struct Recipe {
     pub network: bool,
 }
 
+impl Recipe {
+    /// The directory below its stack that the result is published in.
+    pub fn directory(&self) -> &str {
+        let own = self.reference.directory();
+        own.unwrap_or_else(|| self.kind.directory())
+    }
+}
+
 /// One form of the source of one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
@@ -61,6 +75,15 @@ pub struct Source {
     pub sha256: Sha256,
     /// Its file name, as upstream (else the pool) has it.
     pub file: String,
+}
+
+/// An archive that was published before, by whomever.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archive {
+    /// What it is called below its stack, without its ending: `libraries/sqlite`.
+    pub name: String,
+    /// The digest of its bytes.
+    pub sha256: Sha256,
 }
 
 /// A command of a build.

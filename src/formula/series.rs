@@ -2,15 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use jiff::civil::Date;
 use toml::Spanned;
 
-use crate::model::{FormulaRef, StackName, VersionRange, nearest};
+use crate::model::{FormulaRef, VersionRange, nearest};
 
 use super::placeholder::{PathTemplate, Template};
 use super::raw::{RawCheck, RawOptions, RawPart, RawStep};
 use super::recipe::FileContent;
 use super::sheet::{Sheet, Text, did_you_mean};
+use super::sigstore::Identity;
+use super::stacks::{Addition, Refusal};
 use super::strings::{Arg, Checker, Scope, Surroundings};
+use super::tests::Tested;
+use super::training::training_name;
 
 /// The profile that every formula has: what configure gives.
 pub(super) const PLAIN: &str = "plain";
@@ -19,9 +24,15 @@ pub(super) const PLAIN: &str = "plain";
 #[derive(Debug, Clone)]
 pub(super) struct Series {
     pub(super) versions: VersionRange,
+    /// The last day on which upstream mends it.
+    pub(super) end_of_life: Option<Date>,
+    /// Whose signatures on its releases count: fingerprints of PGP keys, in upper case.
+    pub(super) signed_by: Vec<String>,
+    /// Whose signatures by Sigstore count.
+    pub(super) sigstore: Option<Identity>,
     pub(super) dependencies: Vec<Spanned<FormulaRef>>,
     pub(super) options: Options,
-    pub(super) profiles: BTreeMap<String, Options>,
+    pub(super) profiles: BTreeMap<String, Profile>,
     pub(super) patches: Vec<FileContent>,
     pub(super) steps: Vec<Step>,
     pub(super) prune: Vec<Template>,
@@ -29,7 +40,10 @@ pub(super) struct Series {
     pub(super) checks: Vec<Check>,
     pub(super) modules: Vec<String>,
     pub(super) network: bool,
+    /// What it has besides on some stacks.
+    pub(super) additions: Vec<Addition>,
     pub(super) refuse: Vec<Refusal>,
+    pub(super) tests: Option<Tested>,
 }
 
 /// The lists and variables that a profile can add to.
@@ -41,6 +55,17 @@ pub(super) struct Options {
     pub(super) env: BTreeMap<String, Template>,
 }
 
+/// A set of build options with a name.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Profile {
+    /// Which versions it is for; all of the series if nothing is said.
+    pub(super) versions: Option<VersionRange>,
+    pub(super) options: Options,
+    /// The steps that make, of the same source, what the build is optimized by; none if it needs
+    /// nothing of the kind.
+    pub(super) training: Vec<Step>,
+}
+
 /// A step whose lists are not yet spliced in.
 #[derive(Debug, Clone)]
 pub(super) struct Step {
@@ -49,6 +74,7 @@ pub(super) struct Step {
     pub(super) cwd: Option<PathTemplate>,
     pub(super) env: BTreeMap<String, Template>,
     pub(super) only: Option<String>,
+    pub(super) profile: Option<String>,
 }
 
 /// A check whose lists are not yet spliced in.
@@ -59,16 +85,29 @@ pub(super) struct Check {
     pub(super) moved: bool,
 }
 
-/// Stacks that a series cannot be built on.
-#[derive(Debug, Clone)]
-pub(super) struct Refusal {
-    pub(super) stacks: Vec<StackName>,
-    pub(super) why: String,
+impl Series {
+    /// Whether upstream does not mend it any more.
+    pub(super) fn is_past(&self, today: Date) -> bool {
+        self.end_of_life.is_some_and(|day| day < today)
+    }
+}
+
+/// What a series says of itself alone.
+pub(super) struct About {
+    pub(super) versions: VersionRange,
+    pub(super) end_of_life: Option<Date>,
+    pub(super) signed_by: Vec<String>,
+    pub(super) sigstore: Option<Identity>,
 }
 
 /// Checks what `[common]` and a series say together. `name` is how messages call the series.
 pub(super) fn check(
-    versions: VersionRange,
+    About {
+        versions,
+        end_of_life,
+        signed_by,
+        sigstore,
+    }: About,
     name: &str,
     raw: &RawPart,
     around: &Surroundings<'_>,
@@ -76,20 +115,26 @@ pub(super) fn check(
 ) -> Series {
     let dependencies = check_dependencies(&raw.dependencies, sheet);
     let names = dependencies.iter().map(|d| d.get_ref().name().clone());
+    let trains = around.profiles.values().any(|trains| *trains);
+    let trained = trains.then(|| training_name(around.formula));
     let mut checker = Checker {
         name,
         // If one is illegible, nobody can say that a placeholder does not mean it.
-        dependencies: (dependencies.len() == raw.dependencies.len()).then(|| names.collect()),
+        dependencies: (dependencies.len() == raw.dependencies.len())
+            .then(|| names.chain(trained).collect()),
         around,
         sheet,
     };
     let series = Series {
         versions,
+        end_of_life,
+        signed_by,
+        sigstore,
         dependencies,
         options: checker.options(&raw.options),
         profiles: checker.profiles(&raw.profiles),
         patches: checker.patches(&raw.patches),
-        steps: checker.steps(raw),
+        steps: checker.steps(raw.steps.as_ref()),
         prune: raw.prune.iter().filter_map(|p| checker.prune(p)).collect(),
         links: raw.links.iter().filter_map(|l| checker.link(l)).collect(),
         checks: checker.checks(raw.checks.as_deref().unwrap_or_default()),
@@ -99,14 +144,17 @@ pub(super) fn check(
             .filter_map(|m| checker.module(m))
             .collect(),
         network: raw.network.unwrap_or(false),
+        additions: checker.additions(raw),
         refuse: checker.refusals(raw),
+        tests: raw.tests.as_ref().and_then(|tests| checker.tests(tests)),
     };
     checker.unused_lists(raw);
+    checker.untrained(raw);
     series
 }
 
 impl Checker<'_> {
-    fn options(&mut self, raw: &RawOptions) -> Options {
+    pub(super) fn options(&mut self, raw: &RawOptions) -> Options {
         let mut list = |items: &[Text]| {
             let items = items.iter();
             items
@@ -119,34 +167,6 @@ impl Checker<'_> {
             install: list(&raw.install),
             env: self.env(&raw.env),
         }
-    }
-
-    fn profiles(&mut self, raw: &[(Text, RawOptions)]) -> BTreeMap<String, Options> {
-        let mut profiles: BTreeMap<String, Options> = BTreeMap::new();
-        for (name, options) in raw {
-            if !is_word(name.get_ref()) {
-                let message = format!("`{}` cannot name a profile", name.get_ref());
-                self.sheet.problem(
-                    name.span(),
-                    "not a name",
-                    message,
-                    Some("names take lower-case letters, digits, `-` and `_`".to_owned()),
-                );
-            }
-            let Options {
-                configure,
-                make,
-                install,
-                env,
-            } = self.options(options);
-            // `[common]` and the series may both speak of a profile.
-            let profile = profiles.entry(name.get_ref().clone()).or_default();
-            profile.configure.extend(configure);
-            profile.make.extend(make);
-            profile.install.extend(install);
-            profile.env.extend(env);
-        }
-        profiles
     }
 
     fn env(&mut self, raw: &[(Text, Text)]) -> BTreeMap<String, Template> {
@@ -165,22 +185,22 @@ impl Checker<'_> {
         env
     }
 
-    fn steps(&mut self, raw: &RawPart) -> Vec<Step> {
-        let empty = raw
-            .steps
-            .as_ref()
-            .filter(|steps| steps.get_ref().is_empty());
-        if let Some(steps) = empty {
+    pub(super) fn steps(&mut self, raw: Option<&Spanned<Vec<RawStep>>>) -> Vec<Step> {
+        if let Some(steps) = raw.filter(|steps| steps.get_ref().is_empty()) {
             let message = "a build needs at least one step";
             self.sheet.problem(steps.span(), "no step", message, None);
         }
-        let raw = raw.steps.as_ref().map(Spanned::get_ref);
+        let raw = raw.map(Spanned::get_ref);
         let raw = raw.map(Vec::as_slice).unwrap_or_default();
         for (i, step) in raw.iter().enumerate() {
-            let only = |step: &RawStep| step.only.as_ref().map(|only| only.get_ref().clone());
+            let apart = |one: Option<&Text>, other: Option<&Text>| {
+                one.zip(other)
+                    .is_some_and(|(one, other)| one.get_ref() != other.get_ref())
+            };
             let twin = raw[..i].iter().any(|other| {
-                let apart = only(other).is_some() && only(step).is_some();
-                other.name == step.name && !(apart && only(other) != only(step))
+                other.name == step.name
+                    && !apart(other.only.as_ref(), step.only.as_ref())
+                    && !apart(other.profile.as_ref(), step.profile.as_ref())
             });
             if twin {
                 let message = format!("there are two steps `{}`", step.name.get_ref());
@@ -206,6 +226,7 @@ impl Checker<'_> {
             },
             env,
             only,
+            profile: raw.profile.as_ref().map(|name| name.get_ref().clone()),
         })
     }
 
@@ -225,7 +246,7 @@ impl Checker<'_> {
         only.get_ref().clone()
     }
 
-    fn checks(&mut self, raw: &[RawCheck]) -> Vec<Check> {
+    pub(super) fn checks(&mut self, raw: &[RawCheck]) -> Vec<Check> {
         let mut checks: Vec<Check> = Vec::new();
         for check in raw {
             let (name, run) = (
@@ -249,7 +270,7 @@ impl Checker<'_> {
         checks
     }
 
-    fn patches(&mut self, raw: &[Text]) -> Vec<FileContent> {
+    pub(super) fn patches(&mut self, raw: &[Text]) -> Vec<FileContent> {
         let mut patches: Vec<FileContent> = Vec::new();
         for name in raw {
             let known = self.around.patches;
@@ -274,38 +295,6 @@ impl Checker<'_> {
         patches
     }
 
-    fn refusals(&mut self, raw: &RawPart) -> Vec<Refusal> {
-        let mut refusals = Vec::new();
-        for refusal in &raw.refuse {
-            if refusal.stacks.get_ref().is_empty() {
-                let message = "a refusal needs at least one stack";
-                self.sheet
-                    .problem(refusal.stacks.span(), "no stack", message, None);
-            }
-            if refusal.why.get_ref().trim().is_empty() {
-                let message = "a refusal must say why";
-                self.sheet
-                    .problem(refusal.why.span(), "no reason", message, None);
-            }
-            let mut stacks = Vec::new();
-            for stack in refusal.stacks.get_ref() {
-                match stack.get_ref().parse() {
-                    Ok(stack) => stacks.push(stack),
-                    Err(error) => {
-                        let message = format!("{error}");
-                        self.sheet
-                            .problem(stack.span(), "not a stack's name", message, None);
-                    }
-                }
-            }
-            refusals.push(Refusal {
-                stacks,
-                why: refusal.why.get_ref().clone(),
-            });
-        }
-        refusals
-    }
-
     /// A list that no step takes would be left out of the build without a word.
     fn unused_lists(&mut self, raw: &RawPart) {
         let steps = raw.steps.as_ref().map(Spanned::get_ref);
@@ -313,8 +302,7 @@ impl Checker<'_> {
         let args: Vec<&str> = args.map(|arg| arg.get_ref().as_str()).collect();
         // Inside a longer argument it is a mistake too, but another one.
         let taken = |name: &str| args.iter().any(|arg| arg.contains(&format!("{{{name}}}")));
-        let profiles = raw.profiles.iter().map(|(_, options)| options);
-        for options in std::iter::once(&raw.options).chain(profiles) {
+        for options in raw.all_options() {
             for (name, items) in [
                 ("configure", &options.configure),
                 ("make", &options.make),
@@ -335,7 +323,63 @@ impl Checker<'_> {
     }
 }
 
-fn check_dependencies(raw: &[Text], sheet: &mut Sheet) -> Vec<Spanned<FormulaRef>> {
+/// A range of versions, as it is written.
+pub(super) fn check_range(text: &Text, sheet: &mut Sheet) -> Option<VersionRange> {
+    let range = text.get_ref().parse();
+    if range.is_err() {
+        sheet.problem(
+            text.span(),
+            "not a range",
+            format!("`{}` is not a range of versions", text.get_ref()),
+            Some("it looks like >=3.10, <3.12".to_owned()),
+        );
+    }
+    range.ok()
+}
+
+/// Fingerprints of PGP keys, with or without blanks.
+pub(super) fn check_signers(raw: &[Text], sheet: &mut Sheet) -> Vec<String> {
+    let mut signers = Vec::new();
+    for text in raw {
+        let digits: String = text.get_ref().split_whitespace().collect();
+        if digits.len() == 40 && digits.chars().all(|c| c.is_ascii_hexdigit()) {
+            signers.push(digits.to_ascii_uppercase());
+            continue;
+        }
+        sheet.problem(
+            text.span(),
+            "not a fingerprint",
+            format!(
+                "`{}` is not the fingerprint of an OpenPGP key",
+                text.get_ref()
+            ),
+            Some("it has 40 hexadecimal digits".to_owned()),
+        );
+    }
+    signers
+}
+
+/// Who signs with Sigstore. The issuer is named by its URL.
+pub(super) fn check_identity((identity, issuer): &(Text, Text), sheet: &mut Sheet) -> Identity {
+    if identity.get_ref().trim().is_empty() {
+        let message = "an identity needs a name";
+        sheet.problem(identity.span(), "no name", message, None);
+    }
+    if !issuer.get_ref().starts_with("https://") {
+        sheet.problem(
+            issuer.span(),
+            "not a URL",
+            format!("`{}` is not the URL of an issuer", issuer.get_ref()),
+            Some("it looks like https://github.com/login/oauth".to_owned()),
+        );
+    }
+    Identity {
+        identity: identity.get_ref().clone(),
+        issuer: issuer.get_ref().clone(),
+    }
+}
+
+pub(super) fn check_dependencies(raw: &[Text], sheet: &mut Sheet) -> Vec<Spanned<FormulaRef>> {
     let mut dependencies: Vec<Spanned<FormulaRef>> = Vec::new();
     for text in raw {
         let reference: FormulaRef = match text.get_ref().parse() {

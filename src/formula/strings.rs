@@ -19,6 +19,8 @@ pub(super) enum Scope {
     Build,
     /// In a proof: there is no source and no dependency any more.
     Proof,
+    /// In a test: the source is there, but it is not built, and no dependency is there.
+    Tests,
     /// In the description of the prefix: the version alone.
     Prefix,
 }
@@ -32,10 +34,16 @@ pub(super) enum Arg {
 
 /// What a series can refer to.
 pub(super) struct Surroundings<'a> {
+    /// The formula's name.
+    pub(super) formula: &'a FormulaName,
+    /// The profiles of all its series, and whether one is trained there.
+    pub(super) profiles: &'a BTreeMap<String, bool>,
     /// The flavours of the formula's sources, if they can be read.
     pub(super) flavours: Option<&'a [String]>,
     /// Its helper files.
     pub(super) files: &'a BTreeMap<String, FileContent>,
+    /// Those for its tests.
+    pub(super) test_files: &'a BTreeMap<String, FileContent>,
     /// All patches.
     pub(super) patches: &'a BTreeMap<String, FileContent>,
 }
@@ -68,7 +76,7 @@ impl Checker<'_> {
             .is_none_or(|p| p.get_ref().is_empty() || List::of_argument(p.get_ref()).is_some())
         {
             let span = program.map_or(raw.span(), Spanned::span);
-            let message = "`run` begins with a program";
+            let message = "a command begins with a program";
             self.sheet.problem(span, "no program", message, None);
             return None;
         }
@@ -171,7 +179,7 @@ impl Checker<'_> {
         let places = template.placeholders();
         let places = places.filter_map(|p| self.misplaced(text.get_ref(), p, scope));
         let files = template.helper_files().into_iter();
-        let files = files.filter_map(|file| self.no_such_file(text.get_ref(), file));
+        let files = files.filter_map(|file| self.no_such_file(text.get_ref(), file, scope));
         let wrongs: Vec<Wrong> = places.chain(files).collect();
         let fine = wrongs.is_empty();
         for wrong in wrongs {
@@ -198,6 +206,12 @@ impl Checker<'_> {
                 "not there any more",
                 meaningless(),
                 "checks run in the run image, with {prefix} and {files} alone".to_owned(),
+            ),
+            (Scope::Tests, Placeholder::Jobs | Placeholder::Dependency(_)) => (
+                "not there",
+                meaningless(),
+                "tests run one by one in the run image, with {prefix}, {files} and {source}"
+                    .to_owned(),
             ),
             (_, Placeholder::Dependency(name) | Placeholder::DependencyVersion(name)) => (
                 "not a dependency",
@@ -231,8 +245,17 @@ impl Checker<'_> {
     }
 
     /// What to say if the formula has no helper file (or directory of them) called `file`.
-    fn no_such_file(&self, text: &str, file: &str) -> Option<Wrong> {
-        let known = self.around.files;
+    fn no_such_file(&self, text: &str, file: &str, scope: Scope) -> Option<Wrong> {
+        let (known, place) = match scope {
+            Scope::Tests => (
+                self.around.test_files,
+                "helper files of tests lie in `tests`, in a directory named after the formula",
+            ),
+            _ => (
+                self.around.files,
+                "helper files lie in a directory named after the formula",
+            ),
+        };
         if known.contains_key(file) || known.keys().any(|path| is_below(path, file)) {
             return None;
         }
@@ -242,9 +265,7 @@ impl Checker<'_> {
             at: start..start + file.len(),
             label: "no such file",
             message: format!("the formula has no helper file `{file}`"),
-            help: did_you_mean(near).or_else(|| {
-                Some("helper files lie in a directory named after the formula".to_owned())
-            }),
+            help: did_you_mean(near).or_else(|| Some(place.to_owned())),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Sizes and durations as a person reads them.
+//! Sizes, durations and ages as a person reads them.
 
 use std::fmt;
 use std::time::Duration;
@@ -41,9 +41,59 @@ impl fmt::Display for Elapsed {
     }
 }
 
+/// How long ago something was; prints as `just now`, `5 minutes`, `1 hour`, `3 days` or `4 months`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Age(pub Duration);
+
+impl fmt::Display for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MINUTE: u64 = 60;
+        const HOUR: u64 = 60 * MINUTE;
+        const DAY: u64 = 24 * HOUR;
+        // Gregorian means: a month is 30.44 days.
+        const MONTH: u64 = YEAR / 12;
+        const YEAR: u64 = 31_556_952;
+        let seconds = self.0.as_secs();
+        // Of each unit at least two before the next is spoken of, but for minutes and hours.
+        let (unit, name) = match seconds {
+            0..MINUTE => return f.pad("just now"),
+            MINUTE..HOUR => (MINUTE, "minute"),
+            HOUR..DAY => (HOUR, "hour"),
+            _ if seconds < 2 * MONTH => (DAY, "day"),
+            _ if seconds < 2 * YEAR => (MONTH, "month"),
+            _ => (YEAR, "year"),
+        };
+        let count = seconds / unit;
+        let many = if count == 1 { "" } else { "s" };
+        f.pad(&format!("{count} {name}{many}"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ages_read_well() {
+        let day = 86_400;
+        let table = [
+            (0, "just now"),
+            (59, "just now"),
+            (60, "1 minute"),
+            (3599, "59 minutes"),
+            (3600, "1 hour"),
+            (day - 1, "23 hours"),
+            (day, "1 day"),
+            (3 * day + 7, "3 days"),
+            (60 * day, "60 days"),
+            (61 * day, "2 months"),
+            (730 * day, "23 months"),
+            (731 * day, "2 years"),
+        ];
+        for (seconds, text) in table {
+            assert_eq!(Age(Duration::from_secs(seconds)).to_string(), text);
+        }
+    }
 
     #[test]
     fn sizes_read_well() {

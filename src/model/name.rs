@@ -26,6 +26,12 @@ pub enum NameError {
         /// What was given.
         text: String,
     },
+    /// A script's path has an empty part.
+    #[error("`{text}` is not the path of a script: it looks like `runtimes/python-3.8.8`")]
+    Path {
+        /// What was given.
+        text: String,
+    },
     /// The part behind the last `-` is not a version.
     #[error("`{text}` names no version")]
     Version {
@@ -106,33 +112,106 @@ name!(
     "formula"
 );
 
-/// A formula at a version, as one asks for it: `python-3.8.8`.
+/// What is built, as one asks for it: a formula at a version (`python-3.8.8`), or a script for
+/// bob-builder by its path (`runtimes/python-3.8.8`, `libraries/sqlite`), which may have none.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FormulaRef {
+    /// Of a script: the directories that it lies in, below that of all scripts.
+    directory: Option<String>,
     name: FormulaName,
-    version: Version,
+    /// Of a formula always there.
+    version: Option<Version>,
 }
 
 impl FormulaRef {
     /// A formula at a version.
     pub fn new(name: FormulaName, version: Version) -> Self {
-        Self { name, version }
+        Self {
+            directory: None,
+            name,
+            version: Some(version),
+        }
     }
 
-    /// Which formula.
+    /// What a record names: a formula at a version, unless it is a script's.
+    pub(crate) fn named(name: FormulaName, version: Option<Version>) -> Self {
+        Self {
+            directory: None,
+            name,
+            version,
+        }
+    }
+
+    /// Which formula; of a script, its name without directories and version.
     pub fn name(&self) -> &FormulaName {
         &self.name
     }
 
-    /// Which version of it.
-    pub fn version(&self) -> &Version {
-        &self.version
+    /// Which version of it. A script may have none.
+    pub fn version(&self) -> Option<&Version> {
+        self.version.as_ref()
+    }
+
+    /// The formula and the version, if this is no script.
+    pub fn release(&self) -> Option<(&FormulaName, &Version)> {
+        match self.directory {
+            None => Some((&self.name, self.version.as_ref()?)),
+            Some(_) => None,
+        }
+    }
+
+    /// The directories of a script: `runtimes`, `libraries/vendor`. None for a formula.
+    pub fn directory(&self) -> Option<&str> {
+        self.directory.as_deref()
+    }
+
+    /// Whether this is a script for bob-builder.
+    pub fn is_script(&self) -> bool {
+        self.directory.is_some()
+    }
+
+    /// Name and version, without directories: `python-3.8.8`, `sqlite`.
+    pub fn stem(&self) -> String {
+        match &self.version {
+            Some(version) => format!("{}-{version}", self.name),
+            None => self.name.to_string(),
+        }
+    }
+
+    /// A script by its path.
+    fn script(text: &str) -> Result<Self, NameError> {
+        let (directory, last) = text.rsplit_once('/').unwrap_or(("", text));
+        for part in directory.split('/').chain([last]) {
+            if part.is_empty() {
+                let text = text.to_owned();
+                return Err(NameError::Path { text });
+            }
+            check("formula", part)?;
+        }
+        // What follows the last `-` is a version if it can be one.
+        let split = last.rsplit_once('-').and_then(|(name, version)| {
+            let digit = version.starts_with(|c: char| c.is_ascii_digit());
+            let version = digit.then(|| version.parse::<Version>().ok())?;
+            Some((name.parse().ok()?, Some(version?)))
+        });
+        let (name, version) = match split {
+            Some(split) => split,
+            None => (last.parse()?, None),
+        };
+        Ok(Self {
+            directory: Some(directory.to_owned()),
+            name,
+            version,
+        })
     }
 }
 
 impl fmt::Display for FormulaRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{}-{}", self.name, self.version))
+        match &self.directory {
+            Some(directory) => f.pad(&format!("{directory}/{}", self.stem())),
+            None => f.pad(&self.stem()),
+        }
     }
 }
 
@@ -140,6 +219,9 @@ impl FromStr for FormulaRef {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
+        if text.contains('/') {
+            return Self::script(text);
+        }
         let Some((name, version)) = text
             .rsplit_once('-')
             .filter(|(_, version)| version.starts_with(|c: char| c.is_ascii_digit()))
@@ -153,10 +235,7 @@ impl FromStr for FormulaRef {
             text: text.to_owned(),
             source,
         })?;
-        Ok(Self {
-            name: name.parse()?,
-            version,
-        })
+        Ok(Self::new(name.parse()?, version))
     }
 }
 
@@ -181,10 +260,48 @@ mod tests {
     fn a_formula_reference_splits_at_its_version() {
         let reference: FormulaRef = "python-3.8.8".parse().expect("a reference");
         assert_eq!(reference.name().as_str(), "python");
-        assert_eq!(reference.version().to_string(), "3.8.8");
+        assert_eq!(reference.version().map(Version::as_str), Some("3.8.8"));
+        assert!(!reference.is_script());
         let reference: FormulaRef = "lib-memcached-1.0.18".parse().expect("a reference");
         assert_eq!(reference.name().as_str(), "lib-memcached");
         assert_eq!(reference.to_string(), "lib-memcached-1.0.18");
+    }
+
+    #[test]
+    fn a_script_is_named_by_its_path() {
+        let table = [
+            ("runtimes/python-3.8.8", "runtimes", "python", Some("3.8.8")),
+            (
+                "runtimes/pypy3.6-7.3.2",
+                "runtimes",
+                "pypy3.6",
+                Some("7.3.2"),
+            ),
+            ("libraries/sqlite", "libraries", "sqlite", None),
+            (
+                "libraries/vendor/libffi",
+                "libraries/vendor",
+                "libffi",
+                None,
+            ),
+            (
+                "runtimes/python-2.7.9-shared",
+                "runtimes",
+                "python-2.7.9-shared",
+                None,
+            ),
+        ];
+        for (text, directory, name, version) in table {
+            let reference: FormulaRef = text.parse().expect(text);
+            assert_eq!(reference.directory(), Some(directory), "{text}");
+            assert_eq!(reference.name().as_str(), name, "{text}");
+            assert_eq!(reference.version().map(Version::as_str), version, "{text}");
+            assert_eq!(reference.to_string(), text);
+            assert_eq!(reference.release(), None);
+        }
+        for text in ["/etc/passwd", "a/", "a//b", "../a", "a/../b", "a/.b", "A/b"] {
+            assert!(text.parse::<FormulaRef>().is_err(), "{text}");
+        }
     }
 
     #[test]

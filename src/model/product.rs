@@ -12,14 +12,21 @@ pub enum Kind {
     Runtime,
     /// Something that runtimes or applications link.
     Library,
+    /// What a compiler learned from a training run, for another build to be optimized by. No formula
+    /// says this word: it is what a profile's `training` makes.
+    Profile,
 }
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Runtime, Self::Library, Self::Profile];
+
     /// The word that a formula says.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Runtime => "runtime",
             Self::Library => "library",
+            Self::Profile => "profile",
         }
     }
 
@@ -28,6 +35,7 @@ impl Kind {
         match self {
             Self::Runtime => "runtimes",
             Self::Library => "libraries",
+            Self::Profile => "profiles",
         }
     }
 }

@@ -11,14 +11,17 @@ pub trait Authority: Sync {
     fn authorization(&self, url: &str) -> Option<Secret>;
 
     /// `url` itself, not where it redirects to, has answered 401 to a request with `sent`, with
-    /// these `WWW-Authenticate` headers. Says whether asking once more makes sense.
+    /// these `WWW-Authenticate` headers. Says whether asking once more makes sense: not where
+    /// nothing else can be said.
     fn challenged(
         &self,
-        url: &str,
-        sent: Option<&Secret>,
-        challenges: &[String],
-        interrupt: &Interrupt,
-    ) -> Result<bool, NetError>;
+        _url: &str,
+        _sent: Option<&Secret>,
+        _challenges: &[String],
+        _interrupt: &Interrupt,
+    ) -> Result<bool, NetError> {
+        Ok(false)
+    }
 }
 
 /// Requests that nothing authorises.
@@ -28,15 +31,5 @@ pub struct Anonymous;
 impl Authority for Anonymous {
     fn authorization(&self, _: &str) -> Option<Secret> {
         None
-    }
-
-    fn challenged(
-        &self,
-        _: &str,
-        _: Option<&Secret>,
-        _: &[String],
-        _: &Interrupt,
-    ) -> Result<bool, NetError> {
-        Ok(false)
     }
 }

@@ -13,7 +13,7 @@ use super::layout::Keys;
 use super::remote::Remote;
 use super::upload::SIDECAR;
 use crate::artifact::record::Record;
-use crate::model::{HashingReader, Phase};
+use crate::model::{HashingReader, Phase, Sha256};
 use crate::sys::fs::FsError;
 use crate::sys::interrupt::Interrupt;
 
@@ -133,26 +133,11 @@ pub fn fetch(
     phase: &Phase<'_>,
     interrupt: &Interrupt,
 ) -> Result<bool, PublishError> {
-    let Some(reader) = remote.read(&keys.tarball, interrupt)? else {
+    // One byte more than there should be is enough to know that it is another.
+    let limit = record.artifact.size.saturating_add(1);
+    let Some(found) = read_into(remote, &keys.tarball, limit, into, path, phase, interrupt)? else {
         return Ok(false);
     };
-    // One byte more than there should be is enough to know that it is another.
-    let mut reader = HashingReader::new(reader.take(record.artifact.size.saturating_add(1)));
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        interrupt.check()?;
-        let read = match reader.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(remote.read_error(&keys.tarball, error)),
-        };
-        into.write_all(&buffer[..read])
-            .map_err(FsError::new("write", path))?;
-        phase.advance(read as u64);
-    }
-    into.sync_all().map_err(FsError::new("fsync", path))?;
-    let (found, _) = reader.finish();
     let expected = record.artifact.sha256;
     if found == expected {
         return Ok(true);
@@ -162,6 +147,39 @@ pub fn fetch(
         expected,
         found,
     })
+}
+
+/// Reads at most so many bytes of an object into a file, and gives their digest. None if it is not
+/// there.
+pub fn read_into(
+    remote: &Remote,
+    key: &str,
+    limit: u64,
+    into: &mut File,
+    path: &Path,
+    phase: &Phase<'_>,
+    interrupt: &Interrupt,
+) -> Result<Option<Sha256>, PublishError> {
+    let Some(reader) = remote.read(key, interrupt)? else {
+        return Ok(None);
+    };
+    let mut reader = HashingReader::new(reader.take(limit));
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        interrupt.check()?;
+        let read = match reader.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(remote.read_error(key, error)),
+        };
+        into.write_all(&buffer[..read])
+            .map_err(FsError::new("write", path))?;
+        phase.advance(read as u64);
+    }
+    into.sync_all().map_err(FsError::new("fsync", path))?;
+    let (found, _) = reader.finish();
+    Ok(Some(found))
 }
 
 #[cfg(test)]

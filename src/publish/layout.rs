@@ -126,7 +126,14 @@ pub fn keys(
     name: Option<&str>,
 ) -> Keys {
     let extension = codec.extension();
-    let stem = name.map_or_else(|| reference.to_string(), str::to_owned);
+    let stem = name.map_or_else(
+        || match layout {
+            // A script's path is that of what it makes.
+            Layout::Tree => reference.to_string(),
+            Layout::Flat => reference.stem(),
+        },
+        str::to_owned,
+    );
     Keys::of(match layout {
         Layout::Tree if stem.contains('/') => format!("{stack}/{stem}.tar.{extension}"),
         Layout::Tree => format!("{stack}/{}/{stem}.tar.{extension}", kind.directory()),
@@ -149,7 +156,7 @@ pub fn read_key(key: &str) -> Option<Named> {
     let parts: Vec<&str> = stem.split('/').collect();
     let (layout, stack, kind, arch, reference) = match *parts {
         [stack, directory, stem] => {
-            let kind = [Kind::Runtime, Kind::Library]
+            let kind = Kind::ALL
                 .into_iter()
                 .find(|kind| kind.directory() == directory)?;
             (Layout::Tree, stack, Some(kind), None, stem.parse().ok()?)
@@ -259,6 +266,35 @@ mod tests {
         ];
         for (layout, stack, name, expected) in table {
             assert_eq!(key(layout, stack, "python-3.8.8", name), expected);
+        }
+    }
+
+    #[test]
+    fn what_a_script_makes_is_where_its_path_says() {
+        let table = [
+            (
+                Layout::Tree,
+                "runtimes/python-3.8.8",
+                "heroku-20/runtimes/python-3.8.8.tar.gz",
+            ),
+            (
+                Layout::Tree,
+                "libraries/sqlite",
+                "heroku-20/libraries/sqlite.tar.gz",
+            ),
+            (
+                Layout::Tree,
+                "libraries/vendor/libffi",
+                "heroku-20/libraries/vendor/libffi.tar.gz",
+            ),
+            (
+                Layout::Flat,
+                "libraries/sqlite",
+                "sqlite-ubuntu-20.04-amd64.tar.zst",
+            ),
+        ];
+        for (layout, script, expected) in table {
+            assert_eq!(key(layout, "heroku-20", script, None), expected);
         }
     }
 

@@ -28,7 +28,7 @@ pub use content::{Conditional, Content, Head, Mode, Object, Put, StaleUpload};
 pub use copy::Way;
 pub use error::PublishError;
 pub use flaw::{Flaw, misplaced};
-pub use found::{Found, are_there, fetch, find};
+pub use found::{Found, are_there, fetch, find, read_into};
 pub use index::{
     Date, Entry, INDEX_HTML, INDEX_JSON, INDEX_LIMIT, Index, IndexError, MadeOf, Surveyed, replace,
     survey,

@@ -4,13 +4,14 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use super::apt::{self, AptError};
+use super::apt::{self, AptError, Order};
 use super::image::{self, Flat, ImageError, LayerBlob, flatten};
 use super::installed;
+use super::lock::{Drift, LockedImage};
 use super::oci::{self, AccessError, OciError, Place, Registries, Resolved};
 use super::origin::{Base, Made};
 use super::record::{ImageRecord, Source};
-use super::{Package, Tools};
+use super::{Package, Tools, Wanted};
 use crate::archive::{self, ArchiveError, Codec, Pack};
 use crate::model::{Amount, Arch, Hasher, HashingReader, Sha256, StackName};
 use crate::net::{Download, NetError, redact};
@@ -44,6 +45,9 @@ pub enum BaseError {
         /// Why.
         source: ArchiveError,
     },
+    /// It is not what was locked.
+    #[error("it is not what it was when it was locked: {0}")]
+    Drift(#[from] Drift),
     /// Packages cannot be installed on top.
     #[error(transparent)]
     Apt(#[from] AptError),
@@ -82,25 +86,65 @@ pub(super) fn prepare(
     made: &Made,
     stack: &StackName,
     arch: Arch,
+    wanted: Wanted<'_>,
     tools: &Tools<'_>,
 ) -> Result<[ImageRecord; 2], BaseError> {
     let Made { base, packages } = made;
+    let locked = wanted.images();
     let [run, build] = match base {
-        Base::Images { build, run } => images(build, run, arch, tools)?,
+        Base::Images { build, run } => images(build, run, arch, locked, tools)?,
         Base::Tarball { urls, sha256 } => one(tarball(urls, sha256, tools)?),
         Base::Directory(path) => one(directory(path, tools)?),
     };
+    let [locked_run, locked_build] = match locked {
+        Some(locked) => locked.map(Some),
+        None => [None, None],
+    };
+    check(&run.1, locked_run)?;
+    check(&build.1, locked_build)?;
     let is_one = run.0.key == build.0.key;
+    let order = |wanted, versions| Order {
+        wanted,
+        sources: &packages.sources,
+        versions,
+    };
+    let of = |locked| wanted.versions(locked);
     let run = Draft::new(run, stack, arch)?;
-    let run = apt::install(run, &packages.run, &packages.sources, tools)?;
+    let run = apt::install(run, &order(&packages.run, of(locked_run)), tools)?;
     let build = if is_one {
-        apt::install(run.clone(), &packages.build, &packages.sources, tools)?
+        apt::install(
+            run.clone(),
+            &order(&packages.build, of(locked_build)),
+            tools,
+        )?
     } else {
         let build = Draft::new(build, stack, arch)?;
-        let wanted = [&packages.run[..], &packages.build].concat();
-        apt::install(build, &wanted, &packages.sources, tools)?
+        let wanted = packages.of_build();
+        apt::install(build, &order(&wanted, of(locked_build)), tools)?
     };
     Ok([run, build].map(Draft::into_record))
+}
+
+/// Fails unless what an image is made from has the layers that were locked.
+fn check(found: &Source, locked: Option<&LockedImage>) -> Result<(), Drift> {
+    match locked.map(|locked| &locked.source) {
+        Some(locked) if locked.chain != found.chain => Err(Drift::Base {
+            place: found.place.clone(),
+            found: found.chain,
+            locked: locked.chain,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// What an image was made from is asked for by its digest, so that a tag that has moved does no harm.
+fn pinned(place: &Place, locked: Option<&LockedImage>) -> Place {
+    match (place, locked.and_then(|locked| locked.source.digest)) {
+        (Place::Registry(reference), Some(digest)) => {
+            Place::Registry(reference.clone().with_digest(digest))
+        }
+        _ => place.clone(),
+    }
 }
 
 fn one(flat: (Flat, Source)) -> [(Flat, Source); 2] {
@@ -108,7 +152,11 @@ fn one(flat: (Flat, Source)) -> [(Flat, Source); 2] {
 }
 
 impl Draft {
-    fn new((flat, source): (Flat, Source), stack: &StackName, arch: Arch) -> Result<Self, FsError> {
+    pub(super) fn new(
+        (flat, source): (Flat, Source),
+        stack: &StackName,
+        arch: Arch,
+    ) -> Result<Self, FsError> {
         let trees = vec![flat.tree];
         let packages = installed::packages(&trees)?;
         let mut hasher = Hasher::new();
@@ -138,29 +186,16 @@ fn images(
     build: &Place,
     run: &Place,
     arch: Arch,
+    locked: Option<[&LockedImage; 2]>,
     tools: &Tools<'_>,
 ) -> Result<[(Flat, Source); 2], BaseError> {
     let registries = Registries::new((tools.access)()?);
-    let oci = oci::Tools {
-        store: tools.store,
-        client: tools.client,
-        registries: &registries,
-        observer: tools.observer,
-        interrupt: tools.interrupt,
-    };
-    let phase = tools
-        .observer
-        .phase(format!("looking up {run}"), Amount::Unknown);
-    // Both before anything large is fetched: one that is missing is known at once.
-    let lower = oci::resolve(run, arch, &oci)?;
-    if build == run {
-        phase.done();
-        return Ok(one(bring(&lower, None, &oci, tools)?));
-    }
-    phase.detail(build.to_string());
-    let upper = oci::resolve(build, arch, &oci)?;
-    phase.done();
+    let oci = tools.oci(&registries);
+    let (lower, upper) = resolve(build, run, arch, locked, &oci)?;
     let run = bring(&lower, None, &oci, tools)?;
+    let Some(upper) = upper else {
+        return Ok(one(run));
+    };
     let ids = |image: &Resolved| -> Vec<Sha256> {
         image.layers.iter().map(|layer| layer.diff_id).collect()
     };
@@ -169,6 +204,65 @@ fn images(
         .then_some((&run.0, lower.layers.len()));
     let build = bring(&upper, base, &oci, tools)?;
     Ok([run, build])
+}
+
+/// Looks up the run image and, if it is another, the build image: both before anything large is
+/// fetched, so that one that is missing is known at once.
+pub(super) fn resolve(
+    build: &Place,
+    run: &Place,
+    arch: Arch,
+    locked: Option<[&LockedImage; 2]>,
+    oci: &oci::Tools<'_>,
+) -> Result<(Resolved, Option<Resolved>), BaseError> {
+    let phase = oci
+        .observer
+        .phase(format!("looking up {run}"), Amount::Unknown);
+    let locked = |n: usize| locked.map(|locked| locked[n]);
+    let lower = look(run, arch, locked(0), oci)?;
+    let upper = if build == run {
+        None
+    } else {
+        phase.detail(build.to_string());
+        Some(look(build, arch, locked(1), oci)?)
+    };
+    phase.done();
+    Ok((lower, upper))
+}
+
+/// Looks up one image, and fails unless it has the layers that were locked.
+fn look(
+    place: &Place,
+    arch: Arch,
+    locked: Option<&LockedImage>,
+    oci: &oci::Tools<'_>,
+) -> Result<Resolved, BaseError> {
+    let found = match oci::resolve(&pinned(place, locked), arch, oci) {
+        // What was locked is gone. What is there instead has perhaps the same layers; if not, it
+        // says how things have drifted.
+        Err(gone) if locked.is_some() && gone.is_not_found() => {
+            oci::resolve(place, arch, oci).map_err(|_| gone)?
+        }
+        found => found?,
+    };
+    check(&source(&found, chain(&found)?), locked)?;
+    Ok(found)
+}
+
+/// The chain id of an image's layers.
+pub(super) fn chain(image: &Resolved) -> Result<Sha256, ImageError> {
+    image::chain(&image.layers).ok_or(ImageError::Empty)
+}
+
+/// What is said of an image that was found.
+fn source(image: &Resolved, chain: Sha256) -> Source {
+    Source {
+        place: image.place.to_string(),
+        digest: image.manifest,
+        index: image.index,
+        chain,
+        size: image.size(),
+    }
 }
 
 /// Fetches and flattens an image, unless the store has it; with a base, whose layers it begins
@@ -206,14 +300,7 @@ fn bring(
             flatten(&layers, below, tools)?
         }
     };
-    let source = Source {
-        place: image.place.to_string(),
-        digest: image.manifest,
-        index: image.index,
-        chain,
-        size: image.size(),
-    };
-    Ok((flat, source))
+    Ok((flat, source(image, chain)))
 }
 
 /// A tarball of a root file system is an image's only layer.
@@ -306,7 +393,7 @@ fn identify(blob: &Path, name: &str, tools: &Tools<'_>) -> Result<Identity, Base
 /// A directory of this host is copied: a build's inputs must not change under it, and what it holds
 /// is known by a digest. It is packed as a layer would be, so that its content alone, its times
 /// included, decides the digest.
-fn directory(path: &Path, tools: &Tools<'_>) -> Result<(Flat, Source), BaseError> {
+pub(super) fn directory(path: &Path, tools: &Tools<'_>) -> Result<(Flat, Source), BaseError> {
     let name = path.display().to_string();
     let scratch = tools.store.scratch()?;
     let blob = scratch.path().join("directory.tar.gz");

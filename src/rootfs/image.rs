@@ -1,11 +1,11 @@
-//! An image's layers as one layer of the store: `layers/<key>/tree`, and beside it `ownership.jsonl`
-//! (see [`Ownership`]).
+//! An image's layers as one layer of the store.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write as _};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::layer::{self, Finished};
+use super::layer::{self, Finished, Making};
+use super::oci::LayerRef;
 use super::{Tools, owner};
 use crate::archive::{self, ArchiveError, Limits, Merge, Ownership};
 use crate::model::{Amount, Phase, Sha256};
@@ -17,7 +17,6 @@ use crate::sys::fs::{self as sysfs, FsError};
 const REVISION: u32 = 1;
 /// Members of all layers together, at most.
 const ENTRIES_LIMIT: u64 = 4_000_000;
-const OWNERSHIP: &str = "ownership.jsonl";
 
 /// A layer of an image, on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +81,13 @@ pub fn chain_id(below: Option<&Sha256>, diff_id: &Sha256) -> Sha256 {
     }
 }
 
+/// The chain id of layers, the lowest first; none has none.
+pub(super) fn chain(layers: &[LayerRef]) -> Option<Sha256> {
+    layers.iter().fold(None, |below: Option<Sha256>, layer| {
+        Some(chain_id(below.as_ref(), &layer.diff_id))
+    })
+}
+
 /// An image of this chain id, if the store has it.
 pub fn flat(chain: &Sha256, store: &Store) -> Option<Flat> {
     let key = key(chain);
@@ -99,9 +105,8 @@ fn at(key: Sha256, chain: Sha256, store: &Store) -> Flat {
 
 /// What of a flattened image is not as it lies on the disk: owners, devices, modes.
 pub fn ownership(flat: &Flat, store: &Store) -> Result<Ownership, FsError> {
-    let path = store.layer_path(&flat.key).join(OWNERSHIP);
-    let mut file = BufReader::new(sysfs::open(&path)?);
-    Ownership::read(&mut file).map_err(FsError::new("read", &path))
+    // Every pybuild that made such a layer has written it.
+    Ok(layer::ownership(&store.layer_path(&flat.key))?.unwrap_or_default())
 }
 
 /// Makes one layer of the store of an image's layers, the lowest first, unless the store has it.
@@ -132,25 +137,37 @@ pub fn flatten(
     }
     store.sweep()?;
     let scratch = store.scratch()?;
-    let path = make(layers, base, &scratch, tools)?;
+    let (path, ownership) = make(layers, base, &scratch, tools)?;
     let phase = tools.observer.phase("writing to disk", Amount::Unknown);
     let finished = Finished {
         key,
         path,
         packages: Vec::new(),
+        ownership,
+        making: Making::Image,
+        blobs: layers
+            .iter()
+            .filter_map(|layer| kept(layer, store))
+            .collect(),
     };
-    layer::keep(store, &[finished])?;
+    layer::keep(tools, &[finished])?;
     phase.done();
     Ok(at(key, chain, store))
 }
 
-/// Unpacks into the scratch: the directory with `tree` in it.
+/// The blob of the store that a layer is unpacked from, if it is one.
+fn kept(layer: &LayerBlob, store: &Store) -> Option<Sha256> {
+    let digest = layer.blob.file_name()?.to_str()?.parse().ok()?;
+    (store.blob_path(&digest) == layer.blob).then_some(digest)
+}
+
+/// Unpacks into the scratch: the directory with `tree` in it, and what of it is only recorded.
 fn make(
     layers: &[LayerBlob],
     base: Option<&Flat>,
     scratch: &Scratch,
     tools: &Tools<'_>,
-) -> Result<PathBuf, ImageError> {
+) -> Result<(PathBuf, Ownership), ImageError> {
     let path = scratch.path().join("image");
     let tree = layer::tree(&path);
     owner::create_dir(&path, tools.host)?;
@@ -162,14 +179,7 @@ fn make(
         }
         None => apply(layers, None, &tree, tools)?,
     };
-    let to = path.join(OWNERSHIP);
-    let failed = FsError::new("write", &to);
-    let mut file = BufWriter::new(sysfs::create_new(&to)?);
-    ownership
-        .write(&mut file)
-        .and_then(|()| file.flush())
-        .map_err(failed)?;
-    Ok(path)
+    Ok((path, ownership))
 }
 
 fn apply(

@@ -16,6 +16,17 @@ pub enum Origin {
     Debian(Debian),
     /// Root file systems that others made, and packages on top.
     Made(Made),
+    /// The stack as another host has prepared and pushed it.
+    Mirror(StackMirror),
+}
+
+/// A target that stacks were pushed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StackMirror {
+    /// Which: `s3://bucket/prefix`, a directory, `https://…`.
+    pub at: String,
+    /// The digest of the index of the stack's images, if no other will do.
+    pub digest: Option<Sha256>,
 }
 
 /// Suites of a Debian mirror, and the packages wanted of them.
@@ -77,6 +88,13 @@ pub struct Packages {
     pub sources: Vec<String>,
 }
 
+impl Packages {
+    /// What a build image lacks that is not the run image and more.
+    pub fn of_build(&self) -> Vec<String> {
+        [&self.run[..], &self.build].concat()
+    }
+}
+
 /// What of a host decides where its stacks come from.
 pub struct Site<'a> {
     /// Whether a Debian mirror is known.
@@ -85,31 +103,85 @@ pub struct Site<'a> {
     pub is_there: &'a dyn Fn(&Path) -> bool,
 }
 
+/// Whether there is any use in trying an origin on a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fitness {
+    /// There is.
+    Usable,
+    /// No Debian mirror is known.
+    NoMirror,
+    /// Nothing is at this path.
+    NotThere(PathBuf),
+}
+
+impl fmt::Display for Fitness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usable => f.write_str("it can be used"),
+            Self::NoMirror => f.write_str("no Debian mirror is known"),
+            Self::NotThere(path) => write!(f, "{} is not there", path.display()),
+        }
+    }
+}
+
 /// The first of a stack's origins that this host can use.
 pub fn choose<'o>(origins: &'o [Origin], site: &Site<'_>) -> Option<&'o Origin> {
-    origins.iter().find(|origin| origin.is_usable(site))
+    choose_all(origins, site).first().copied()
+}
+
+/// Those that are to be tried, in order: mirrors, which may not have the stack, and the first that
+/// needs no asking.
+pub fn choose_all<'o>(origins: &'o [Origin], site: &Site<'_>) -> Vec<&'o Origin> {
+    let mut chosen = Vec::new();
+    for origin in origins
+        .iter()
+        .filter(|origin| origin.fitness(site) == Fitness::Usable)
+    {
+        chosen.push(origin);
+        if !matches!(origin, Origin::Mirror(_)) {
+            break;
+        }
+    }
+    chosen
 }
 
 impl Origin {
     /// Whether there is any use in trying. Who is far away is thought to be there.
-    fn is_usable(&self, site: &Site<'_>) -> bool {
-        let is_there = |place: &Place| match place {
-            Place::Registry(_) => true,
-            Place::Layout { dir: path, .. } | Place::DockerArchive { file: path, .. } => {
-                (site.is_there)(path)
+    pub fn fitness(&self, site: &Site<'_>) -> Fitness {
+        fn path(place: &Place) -> Option<&Path> {
+            match place {
+                Place::Registry(_) => None,
+                Place::Layout { dir: path, .. } | Place::DockerArchive { file: path, .. } => {
+                    Some(path)
+                }
             }
-        };
-        match self {
-            Self::Debian(_) => site.debian_mirror,
-            Self::Made(made) => match &made.base {
-                Base::Images { build, run } => is_there(build) && is_there(run),
-                Base::Tarball { urls, .. } => urls.iter().any(|url| {
-                    let file = url.strip_prefix("file://");
-                    file.is_none_or(|path| (site.is_there)(Path::new(path)))
-                }),
-                Base::Directory(path) => (site.is_there)(path),
-            },
         }
+        let missing = |path: &&Path| !(site.is_there)(path);
+        let lacks = match self {
+            Self::Debian(_) if site.debian_mirror => None,
+            Self::Debian(_) => return Fitness::NoMirror,
+            // Whether it has the stack is found out by asking.
+            Self::Mirror(_) => None,
+            Self::Made(made) => match &made.base {
+                Base::Images { build, run } => {
+                    let paths = [build, run].into_iter().filter_map(path);
+                    paths.into_iter().find(missing)
+                }
+                // Any of them will do.
+                Base::Tarball { urls, .. } => {
+                    let files: Option<Vec<&Path>> = urls
+                        .iter()
+                        .map(|url| url.strip_prefix("file://").map(Path::new))
+                        .collect();
+                    files.and_then(|files| {
+                        let is_none = files.iter().all(missing);
+                        files.first().copied().filter(|_| is_none)
+                    })
+                }
+                Base::Directory(path) => Some(path.as_path()).filter(missing),
+            },
+        };
+        lacks.map_or(Fitness::Usable, |path| Fitness::NotThere(path.to_owned()))
     }
 
     /// The images of registries that it names, each once.
@@ -145,14 +217,44 @@ impl Origin {
                 };
                 serde_json::json!({ "name": stack, "base": base, "packages": packages })
             }
+            Self::Mirror(StackMirror { at, digest }) => {
+                serde_json::json!({ "name": stack, "mirror": at, "digest": digest })
+            }
         };
+        Sha256::of(text.to_string().as_bytes())
+    }
+
+    /// What of it is left when its layers are known: which packages are put on top, or, of a Debian
+    /// suite, all. The same wherever the layers come from.
+    pub fn recipe(&self, stack: &StackName) -> Sha256 {
+        let (base, packages) = match self {
+            Self::Debian(_) => return self.digest(stack),
+            Self::Made(Made { base, packages }) => (base, packages),
+            Self::Mirror(_) => {
+                let text = serde_json::json!({ "name": stack, "base": "mirror" });
+                return Sha256::of(text.to_string().as_bytes());
+            }
+        };
+        let kind = match base {
+            Base::Images { .. } => "images",
+            Base::Tarball { .. } => "tarball",
+            Base::Directory(_) => "directory",
+        };
+        let text = serde_json::json!({ "name": stack, "base": kind, "packages": packages });
         Sha256::of(text.to_string().as_bytes())
     }
 
     /// Relative paths lead on from `dir`.
     pub(super) fn rooted(&mut self, dir: &Path) {
-        let Self::Made(Made { base, .. }) = self else {
-            return;
+        let base = match self {
+            Self::Debian(_) => return,
+            Self::Mirror(StackMirror { at, .. }) => {
+                if !at.contains("://") {
+                    *at = dir.join(&*at).display().to_string();
+                }
+                return;
+            }
+            Self::Made(Made { base, .. }) => base,
         };
         let place = |place: &mut Place| match place {
             Place::Registry(_) => {}
@@ -177,6 +279,9 @@ impl fmt::Display for Origin {
         match self {
             Self::Debian(debian) => write!(f, "Debian {}", debian.suites.join(", ")),
             Self::Made(made) => write!(f, "{}", made.base),
+            Self::Mirror(StackMirror { at, .. }) => {
+                write!(f, "the mirror {}", crate::net::redact(at))
+            }
         }
     }
 }
@@ -276,6 +381,56 @@ mod tests {
         }
     }
 
+    fn mirror(at: &str, digest: Option<Sha256>) -> Origin {
+        let at = at.to_owned();
+        Origin::Mirror(StackMirror { at, digest })
+    }
+
+    #[test]
+    fn mirrors_are_tried_until_something_needs_no_asking() {
+        let hub = || images("debian:12", "debian:12-slim");
+        let (one, other) = (|| mirror("s3://bucket", None), || mirror("/mirror", None));
+        let table = [
+            (vec![one(), other(), debian(), hub()], true, vec![0, 1, 2]),
+            (vec![one(), debian(), other(), hub()], false, vec![0, 2, 3]),
+            (vec![debian(), one()], true, vec![0]),
+            (vec![debian(), one()], false, vec![1]),
+        ];
+        for (n, (origins, debian_mirror, which)) in table.into_iter().enumerate() {
+            let site = Site {
+                debian_mirror,
+                is_there: &|_| false,
+            };
+            let wanted: Vec<&Origin> = which.iter().map(|n: &usize| &origins[*n]).collect();
+            assert_eq!(choose_all(&origins, &site), wanted, "line {n}");
+        }
+    }
+
+    #[test]
+    fn why_an_origin_is_of_no_use_is_told() {
+        let site = Site {
+            debian_mirror: false,
+            is_there: &|path| path.starts_with("/there"),
+        };
+        let table = [
+            (debian(), "no Debian mirror is known"),
+            (images("oci:/gone:a", "debian:12"), "/gone is not there"),
+            (images("debian:12", "debian:12"), "it can be used"),
+            (
+                tarball(&["file:///gone/a", "file:///gone/b"]),
+                "/gone/a is not there",
+            ),
+            (
+                tarball(&["file:///gone/a", "file:///there/b"]),
+                "it can be used",
+            ),
+            (made(Base::Directory("/gone".into())), "/gone is not there"),
+        ];
+        for (origin, why) in table {
+            assert_eq!(origin.fitness(&site).to_string(), why, "{origin}");
+        }
+    }
+
     #[test]
     fn registries_are_asked_for_each_image_once() {
         let names = |origin: &Origin| -> Vec<String> {
@@ -309,6 +464,9 @@ mod tests {
             tarball(&["https://example.org/a"]),
             made(Base::Directory("/a".into())),
             made(Base::Directory("/b".into())),
+            mirror("s3://bucket", None),
+            mirror("s3://other", None),
+            mirror("s3://bucket", Some(Sha256::of(b""))),
             with(Packages {
                 run: list("x"),
                 ..Packages::default()

@@ -67,6 +67,17 @@ pub(super) fn create_dir(path: &Path, host: &Host) -> Result<(), FsError> {
     give(path, host)
 }
 
+/// Makes a directory that only that user can enter: what is made in it may be setuid for a while.
+pub(super) fn create_private_dir(path: &Path, host: &Host) -> Result<(), FsError> {
+    create_dir(path, host)?;
+    fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(FsError::new("chmod", path))
+}
+
+/// Lets everyone read such a directory.
+pub(super) fn open_up(path: &Path) -> Result<(), FsError> {
+    fs::set_permissions(path, Permissions::from_mode(0o755)).map_err(FsError::new("chmod", path))
+}
+
 /// Gives that user a tree that pybuild has just made. Symlinks are given, not followed.
 pub(super) fn give(path: &Path, host: &Host) -> Result<(), FsError> {
     if !host.is_root() {

@@ -10,14 +10,17 @@ const LINES: usize = 40;
 /// What dpkg and the packages' scripts print: the last lines are kept, the packages counted.
 pub(super) struct Printed<'a> {
     phase: &'a Phase<'a>,
+    each: &'a mut (dyn FnMut(&str) + Send),
     lines: VecDeque<String>,
     line: Vec<u8>,
 }
 
 impl<'a> Printed<'a> {
-    pub(super) fn new(phase: &'a Phase<'a>) -> Self {
+    /// `each` is shown every line.
+    pub(super) fn new(phase: &'a Phase<'a>, each: &'a mut (dyn FnMut(&str) + Send)) -> Self {
         Self {
             phase,
+            each,
             lines: VecDeque::new(),
             line: Vec::new(),
         }
@@ -39,6 +42,7 @@ impl<'a> Printed<'a> {
         if line.starts_with("Setting up ") {
             self.phase.advance(1);
         }
+        (self.each)(&line);
         self.phase.detail(line.as_str());
         if self.lines.len() == LINES {
             self.lines.pop_front();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Image, Package, Rootfs, layer};
 use crate::model::{Arch, Sha256, StackName};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::sys::fs::{self as sysfs, FsError};
 
 const SCHEMA: u32 = 1;
@@ -16,22 +16,26 @@ const SCHEMA: u32 = 1;
 #[derive(Serialize, Deserialize)]
 pub(super) struct Record {
     schema: u32,
-    stack: StackName,
-    arch: Arch,
+    pub(super) stack: StackName,
+    pub(super) arch: Arch,
     #[serde(default)]
-    origin: Option<String>,
-    build: ImageRecord,
-    run: ImageRecord,
+    pub(super) origin: Option<String>,
+    pub(super) build: ImageRecord,
+    pub(super) run: ImageRecord,
 }
 
-/// An image: the keys of its layers in the store, its digest, and what is in it.
-#[derive(Serialize, Deserialize)]
-pub(super) struct ImageRecord {
-    pub(super) layers: Vec<Sha256>,
-    pub(super) digest: Sha256,
-    pub(super) packages: Vec<Package>,
+/// An image, as the store has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRecord {
+    /// The keys of its layers in the store, the lowest first.
+    pub layers: Vec<Sha256>,
+    /// The digest of what it was made of (see [`Image::digest`]).
+    pub digest: Sha256,
+    /// What is installed, sorted by name.
+    pub packages: Vec<Package>,
+    /// What others made that it was made from.
     #[serde(default)]
-    pub(super) source: Option<Source>,
+    pub source: Option<Source>,
 }
 
 /// What others made that an image was made from, as it was found.
@@ -81,31 +85,45 @@ impl Record {
     }
 }
 
-/// Where the layers of the build and of the run image are, if all are there.
-pub(super) fn layers(key: &Sha256, store: &Store) -> Result<Option<[Vec<PathBuf>; 2]>, FsError> {
-    let record = read::<LayersRecord>(key, store)?;
-    Ok(record
-        .filter(|record| record.schema == SCHEMA)
-        .and_then(|record| {
-            let build = paths(&record.build.layers, store)?;
-            Some([build, paths(&record.run.layers, store)?])
-        }))
+/// Where the layers of the build and of the run image are, if all are there. They stay as long as
+/// the store is open.
+pub(super) fn layers(key: &Sha256, store: &Store) -> Result<Option<[Vec<PathBuf>; 2]>, StoreError> {
+    let Some(record) = held::<LayersRecord>(key, store)?.filter(|it| it.schema == SCHEMA) else {
+        return Ok(None);
+    };
+    let build = paths(&record.build.layers, store)?;
+    let run = paths(&record.run.layers, store)?;
+    Ok(build.zip(run).map(|(build, run)| [build, run]))
 }
 
-/// The stack, if all of it is there.
-pub(super) fn rootfs(key: &Sha256, store: &Store) -> Result<Option<Rootfs>, FsError> {
+/// The stack, if all of it is there. It stays as long as the store is open.
+pub(super) fn rootfs(key: &Sha256, store: &Store) -> Result<Option<Rootfs>, StoreError> {
+    let Some(record) = held::<Record>(key, store)?.filter(|it| it.schema == SCHEMA) else {
+        return Ok(None);
+    };
+    let build = image(record.build, store)?;
+    let run = image(record.run, store)?;
+    Ok(build.zip(run).map(|(build, run)| Rootfs {
+        stack: record.stack,
+        arch: record.arch,
+        origin: record.origin,
+        build,
+        run,
+    }))
+}
+
+/// What is said of a stack, whether all of it is there or not.
+pub(super) fn any(key: &Sha256, store: &Store) -> Result<Option<Record>, FsError> {
     let record = read::<Record>(key, store)?;
-    Ok(record
-        .filter(|record| record.schema == SCHEMA)
-        .and_then(|record| {
-            Some(Rootfs {
-                stack: record.stack,
-                arch: record.arch,
-                origin: record.origin,
-                build: image(record.build, store)?,
-                run: image(record.run, store)?,
-            })
-        }))
+    Ok(record.filter(|record| record.schema == SCHEMA))
+}
+
+/// Says that the stack is used before it reads what is said of it: from then on it is not removed.
+fn held<R: DeserializeOwned>(key: &Sha256, store: &Store) -> Result<Option<R>, StoreError> {
+    if !store.rootfs_path(key).exists() || !store.hold(key)? {
+        return Ok(None);
+    }
+    Ok(read(key, store)?)
 }
 
 /// Writes it down.
@@ -124,18 +142,17 @@ fn read<R: DeserializeOwned>(key: &Sha256, store: &Store) -> Result<Option<R>, F
     }
 }
 
-fn image(record: ImageRecord, store: &Store) -> Option<Image> {
-    Some(Image {
-        layers: paths(&record.layers, store)?,
+fn image(record: ImageRecord, store: &Store) -> Result<Option<Image>, StoreError> {
+    let layers = paths(&record.layers, store)?;
+    Ok(layers.map(|layers| Image {
+        layers,
         digest: record.digest,
         packages: record.packages,
         source: record.source,
-    })
+    }))
 }
 
 /// Where the layers are, if all are there.
-fn paths(keys: &[Sha256], store: &Store) -> Option<Vec<PathBuf>> {
-    keys.iter()
-        .map(|key| layer::is_there(store, key).then(|| layer::tree(&store.layer_path(key))))
-        .collect()
+fn paths(keys: &[Sha256], store: &Store) -> Result<Option<Vec<PathBuf>>, StoreError> {
+    keys.iter().map(|key| layer::hold(store, key)).collect()
 }

@@ -29,6 +29,8 @@ pub(super) enum Verdict {
     Allow,
     /// It is not done and fails with this number; 0 means that it seems to succeed.
     Errno(i32),
+    /// Whoever listens to the filter says what becomes of it.
+    Notify,
     /// The process is killed.
     Kill,
 }
@@ -170,6 +172,7 @@ fn give(verdict: Verdict) -> sock_filter {
         Verdict::Errno(errno) => {
             libc::SECCOMP_RET_ERRNO | errno.cast_unsigned() & libc::SECCOMP_RET_DATA
         }
+        Verdict::Notify => libc::SECCOMP_RET_USER_NOTIF,
         Verdict::Kill => libc::SECCOMP_RET_KILL_PROCESS,
     };
     statement(BPF_RET | BPF_K, value)
@@ -248,6 +251,7 @@ pub(in crate::sandbox) mod machine {
         match value & libc::SECCOMP_RET_ACTION_FULL {
             libc::SECCOMP_RET_ALLOW => Verdict::Allow,
             libc::SECCOMP_RET_ERRNO => Verdict::Errno(data),
+            libc::SECCOMP_RET_USER_NOTIF => Verdict::Notify,
             libc::SECCOMP_RET_KILL_PROCESS => Verdict::Kill,
             other => panic!("an action that no filter here gives: {other:#x}"),
         }

@@ -16,9 +16,9 @@ use super::exec::execute;
 use super::op::{FileSystem, Namespace, Op};
 use super::overlay::{open_all, overlay_options, tmpfs_options, unused_work};
 use super::seccomp;
-use super::spec::Identity;
+use super::spec::{Identity, Privileges};
 use super::wire::{Failure, ROLE, Report};
-use super::{End, bind, copy, fuse, init, pty};
+use super::{End, Owners, bind, copy, fuse, init, pty};
 use crate::model::GuestPath;
 use crate::sys::call::CallError;
 use crate::sys::inroot::{self, Links};
@@ -55,6 +55,7 @@ fn run() -> i32 {
         socket: &socket,
         stdio: Vec::new(),
         root: None,
+        listener: None,
         step: 0,
     };
     child.receive_and_follow();
@@ -68,6 +69,7 @@ fn report(socket: &OwnedFd, step: usize, done: Result<(), Failure>) {
             end: End::Exited(0),
             cpu: Duration::ZERO,
             peak_memory: 0,
+            owners: Owners::Denied,
         },
         Err(failure) => Report::Failed { step, failure },
     }
@@ -103,6 +105,8 @@ struct Child<'s> {
     stdio: Vec<OwnedFd>,
     /// The new root, once it is mounted.
     root: Option<OwnedFd>,
+    /// Where pid 1 gets the descriptor by which it answers the command's calls.
+    listener: Option<OwnedFd>,
     /// The place in the plan.
     step: usize,
 }
@@ -142,7 +146,9 @@ impl Child<'_> {
                 Op::StartCommand { wall, memory } => {
                     // pid 1 runs the host's executable: nobody inside may look into it.
                     process::set_dumpable(false)?;
-                    init::start_command(self.socket.as_fd(), *wall, *memory, &mut || {
+                    let listener = self.listener(rest)?;
+                    let launcher = self.socket.as_fd();
+                    init::start_command(launcher, *wall, *memory, listener, &mut || {
                         self.step += 1;
                         let done = self.follow(rest);
                         self.leave(done)
@@ -154,6 +160,20 @@ impl Child<'_> {
             plan = rest;
         }
         Ok(())
+    }
+
+    /// Where pid 1 waits for what a command that may pretend sends it.
+    fn listener(&mut self, rest: &[Op]) -> Result<Option<OwnedFd>, Failure> {
+        let prepares = |op: &Op| {
+            let privileges = Privileges::Prepare;
+            *op == Op::FilterCalls { privileges }
+        };
+        if !rest.iter().any(prepares) {
+            return Ok(None);
+        }
+        let (ours, theirs) = socket::pair()?;
+        self.listener = Some(theirs);
+        Ok(Some(ours))
     }
 
     fn leave(&self, done: Result<(), Failure>) -> ! {
@@ -245,7 +265,8 @@ impl Child<'_> {
                 Ok(process::limit(Resource::RLIMIT_NOFILE, *descriptors)?)
             }
             Op::FilterCalls { privileges } => {
-                Ok(process::install_filter(&seccomp::filter(*privileges))?)
+                let listener = self.listener.as_ref().map(OwnedFd::as_fd);
+                Ok(seccomp::install(*privileges, listener)?)
             }
             Op::Execute { argv, env, cwd } => Err(self.become_command(argv, env, cwd)),
         }

@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::fs;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -16,10 +16,11 @@ use nix::sys::time::TimeVal;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
-use super::End;
+use super::supervisor::Supervisor;
 use super::wire::{Failure, Report};
+use super::{End, Owners};
 use crate::sys::call::CallError;
-use crate::sys::process;
+use crate::sys::{process, socket};
 
 /// The pause between two looks at the memory: short when little is left, so that nothing that
 /// touches pages as fast as a machine can gets far beyond the limit.
@@ -29,10 +30,14 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 const FASTEST: u64 = 8 << 20;
 
 /// Forks: the child becomes the command; the parent is pid 1 until the end. Returns only failures.
+///
+/// With a `listener`, what one uid cannot do is written down by pid 1, if the child sends there by
+/// what descriptor such calls are announced.
 pub(super) fn start_command(
     launcher: BorrowedFd<'_>,
     wall: Duration,
     memory: u64,
+    listener: Option<OwnedFd>,
     become_command: &mut dyn FnMut() -> Infallible,
 ) -> Result<Infallible, Failure> {
     let mut mask = SigSet::empty();
@@ -40,6 +45,7 @@ pub(super) fn start_command(
     let children = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .map_err(CallError::new("signalfd", "SIGCHLD"))?;
     let command = process::fork_sharing(become_command)?;
+    let (supervisor, owners) = supervise(listener);
     let mut watch = Watch {
         launcher,
         children,
@@ -47,6 +53,8 @@ pub(super) fn start_command(
         started: Instant::now(),
         wall,
         memory: MemoryWatch::new(memory),
+        supervisor,
+        owners,
     };
     loop {
         match watch.turn() {
@@ -63,6 +71,21 @@ pub(super) fn start_command(
     process::exit_now(0)
 }
 
+/// Who answers the calls that the command cannot make, and what became of them if nobody does. The
+/// command's child is done with its filter by now: what it has sent is there.
+fn supervise(listener: Option<OwnedFd>) -> (Option<Supervisor>, Owners) {
+    let Some(listener) = listener else {
+        return (None, Owners::Denied);
+    };
+    let mut sent = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+    let received = match poll(&mut sent, PollTimeout::ZERO) {
+        Ok(1) => socket::receive(listener.as_fd()).ok().flatten(),
+        _ => None,
+    };
+    let calls = received.and_then(|(_, fds)| fds.into_iter().next());
+    (calls.and_then(Supervisor::new), Owners::Pretended)
+}
+
 /// The launcher has ended, or wants this to end.
 struct Gone;
 
@@ -73,6 +96,9 @@ struct Watch<'s> {
     started: Instant,
     wall: Duration,
     memory: MemoryWatch,
+    supervisor: Option<Supervisor>,
+    /// What became of owners, if nobody has written them down.
+    owners: Owners,
 }
 
 impl Watch<'_> {
@@ -87,16 +113,30 @@ impl Watch<'_> {
         // Rounded up, so as not to wake a little too early and spin.
         let pause =
             PollTimeout::try_from(pause + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
+        let calls = self.supervisor.as_ref().map(Supervisor::fd);
         let mut fds = [
             PollFd::new(self.children.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.launcher, PollFlags::POLLIN),
+            // In the place of one that is not there: the launcher's, waiting for nothing.
+            match calls {
+                Some(calls) => PollFd::new(calls, PollFlags::POLLIN),
+                None => PollFd::new(self.launcher, PollFlags::empty()),
+            },
         ];
         // EINTR cannot happen (every signal is blocked), and would only mean one turn more.
         let _ = poll(&mut fds, pause);
-        let [children, launcher] = fds.map(|fd| fd.any().unwrap_or(false));
+        let [children, launcher, calls] = fds.map(|fd| fd.any().unwrap_or(false));
         if launcher {
             // It says nothing more, so this is the end of the connection.
             return Err(Gone);
+        }
+        // One call a turn, so that nobody keeps this from all else.
+        if calls
+            && let Some(supervisor) = &mut self.supervisor
+            && !supervisor.serve()
+        {
+            self.owners = supervisor.owners();
+            self.supervisor = None;
         }
         if children && let Some(end) = self.reap() {
             return Ok(Some(end));
@@ -136,6 +176,10 @@ impl Watch<'_> {
             end,
             cpu: Duration::from_micros(u64::try_from(cpu).unwrap_or(0)),
             peak_memory: self.memory.peak.max(u64::try_from(biggest).unwrap_or(0)),
+            owners: self
+                .supervisor
+                .as_ref()
+                .map_or(self.owners, Supervisor::owners),
         }
     }
 }

@@ -16,7 +16,7 @@ use super::running::{PATIENCE, Running, Stop};
 use super::spec::{Changes, Identity, Limits, Network, SandboxSpec};
 use super::streams::{Input, Output, Stdio3};
 use super::wire::{Failure, Report};
-use super::{End, Outcome, gate, plan};
+use super::{End, Outcome, Owners, gate, plan};
 use crate::sys::call::CallError;
 use crate::sys::interrupt::Interrupt;
 use crate::sys::socket;
@@ -58,7 +58,7 @@ impl Launcher {
 
     /// Starts the process of the next sandbox, and has it make the namespaces, so that it is ready
     /// once the rest of its plan is. If it is not needed, or turns out to have made what the plan
-    /// does not want, it ends with this process, or with this launcher.
+    /// does not want, it ends with this process, or before this launcher does.
     ///
     /// It is soonest ready if this is called while this process still has one thread. Started by
     /// root, it is root until it hears more. A process that is about to give up being root
@@ -76,8 +76,9 @@ impl Launcher {
             inside,
             network,
         };
-        if !is_root {
-            ahead.tell(Vec::new(), probe::this_process())?;
+        if !is_root && let Err(error) = ahead.tell(Vec::new(), probe::this_process()) {
+            ahead.running.give_up();
+            return Err(error);
         }
         *self.ahead() = Some(ahead);
         Ok(())
@@ -90,6 +91,7 @@ impl Launcher {
             // What has died already is replaced when it is needed.
             let ops = vec![Op::BecomeUser { identity }];
             if process.tell(ops, identity).is_err() {
+                process.running.give_up();
                 *ahead = None;
             }
         }
@@ -219,6 +221,7 @@ impl Launcher {
                     wall,
                     cpu: Duration::ZERO,
                     peak_memory: None,
+                    owners: Owners::Pretended,
                 }),
             },
             Some(Report::Failed { step, failure }) => Err(failed(plan, step, failure)),
@@ -226,6 +229,7 @@ impl Launcher {
                 end,
                 cpu,
                 peak_memory,
+                owners,
             }) => Ok(Outcome {
                 end: if stop.is_some() {
                     End::TooMuchOutput
@@ -235,20 +239,28 @@ impl Launcher {
                 wall,
                 cpu,
                 peak_memory: Some(peak_memory),
+                owners,
             }),
         }
     }
 
     /// The process that is to execute a plan, and how many of its operations it knows already.
     fn running(&self, plan: &mut Vec<Op>) -> Result<(Running, usize), SandboxError> {
-        match self.ahead().take() {
-            Some(Ahead {
-                running,
-                is_root,
-                told,
-                ..
-            }) if is_followed(&told, is_root, plan) => Ok((running, told.len())),
-            _ => Ok((Running::start(&self.exe)?, 0)),
+        if let Some(mut ahead) = self.ahead().take() {
+            if is_followed(&ahead.told, ahead.is_root, plan) {
+                return Ok((ahead.running, ahead.told.len()));
+            }
+            ahead.running.give_up();
+        }
+        Ok((Running::start(&self.exe)?, 0))
+    }
+}
+
+impl Drop for Launcher {
+    /// What was not needed leaves no process behind.
+    fn drop(&mut self) {
+        if let Some(mut ahead) = self.ahead().take() {
+            ahead.running.give_up();
         }
     }
 }

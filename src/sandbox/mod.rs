@@ -6,6 +6,7 @@
 
 mod bind;
 mod bpf;
+mod caller;
 mod child;
 mod copy;
 pub mod doctor;
@@ -15,16 +16,19 @@ mod fuse;
 mod gate;
 mod init;
 mod launch;
+mod names;
 mod op;
 mod overlay;
 mod plan;
 mod probe;
 mod pty;
 mod relay;
+mod request;
 mod running;
 mod seccomp;
 pub mod spec;
 mod streams;
+mod supervisor;
 pub mod terminal;
 mod wire;
 
@@ -38,6 +42,7 @@ use crate::sys::interrupt::Interrupt;
 pub use child::become_child_if_asked;
 pub use error::{Gate, SandboxError};
 pub use launch::Launcher;
+pub use names::host_names;
 pub use op::{Capability, FileSystem, Namespace, Op};
 pub use plan::{PlanError, plan};
 pub use probe::{Host, HostError, Rooting};
@@ -85,6 +90,23 @@ pub struct Outcome {
     pub cpu: Duration,
     /// Bytes of memory, as far as they were seen.
     pub peak_memory: Option<u64>,
+    /// What became of what one uid cannot do.
+    pub owners: Owners,
+}
+
+/// What became of changes of owner, device nodes and capabilities, which one uid cannot make, and
+/// which [`Privileges::Prepare`] says to have been made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Owners {
+    /// Each is written on its file: [`crate::model::Stamp`].
+    Recorded,
+    /// So many were not.
+    Partly(u64),
+    /// None is: the kernel cannot hand such calls to another process, or something around this one
+    /// does not let it.
+    Pretended,
+    /// None was said to have been made.
+    Denied,
 }
 
 /// Runs the command of `spec` in its sandbox and waits until nothing of it is left.

@@ -249,6 +249,14 @@ impl Running {
         let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Write);
     }
 
+    /// Tells a process that was told no command that there will be none, and waits until it has
+    /// ended. It is not killed: it may be root still, and this process no longer.
+    pub(super) fn give_up(&mut self) {
+        self.end();
+        // It fails only if it was waited for already.
+        let _ = self.wait();
+    }
+
     /// Waits until the process has ended.
     pub(super) fn wait(&mut self) -> Result<ExitStatus, SandboxError> {
         if let Some(status) = self.status {

@@ -102,8 +102,9 @@ impl Identity {
 pub enum Privileges {
     /// For builds: no capability at all, no setuid bits, the strict system call filter.
     Build,
-    /// For preparing a root file system: changes of owner, device nodes, and syncs are answered
-    /// with success without being done, since one uid cannot do them and nobody depends on them.
+    /// For preparing a root file system: changes of owner, device nodes and capabilities, which one
+    /// uid cannot make, are written on the files ([`crate::model::Stamp`]) and answered with
+    /// success; so are syncs, which nobody depends on, without being done.
     Prepare,
 }
 

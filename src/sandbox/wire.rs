@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::End;
+use super::{End, Owners};
 use crate::sys::call::CallError;
 use crate::sys::socket;
 
@@ -38,6 +38,7 @@ pub(super) enum Report {
         cpu: Duration,
         /// Bytes; of all processes at once where they were seen, at least of the biggest.
         peak_memory: u64,
+        owners: Owners,
     },
 }
 

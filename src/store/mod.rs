@@ -3,21 +3,24 @@
 //! ```text
 //! blobs/<digest>        downloads, by their SHA-256; never changed once there
 //! partial/<digest>      downloads under way: resumed by the next run
-//! layers/<key>/         root filesystem layers: `tree/` and `layer.json`
+//! layers/<key>/         root filesystem layers: `tree/`, what it holds, and `layer.json`
 //! rootfs/<key>.json     which layers make a stack, and what they were made of
 //! artifacts/<build id>/ packaged prefixes and their records
 //! logs/<build id>.log   what a build printed
 //! scratch/<name>/       work under way; its lock dies with its process, then it is swept
 //! set-aside/            what did not match its digest: kept to be looked at, never used
-//! locks/                one lock file a key
+//! locks/                one lock file a key; `use-<key>` is shared by whoever uses a stack or a
+//!                       layer, `stacks` by whoever prepares a stack
 //! ```
 //!
 //! Everything is written beside, synced, renamed into place, and its directory synced.
 
 mod scratch;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::model::{Observer, Sha256};
@@ -59,10 +62,15 @@ pub enum StoreError {
     Interrupted(#[from] Interrupted),
 }
 
+/// The lock that whoever prepares a stack shares, and whoever removes one has alone.
+pub const STACKS: &str = "stacks";
+
 /// The store of one host.
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    /// What this process uses of it, until the last clone goes; `None` if it is only looked at.
+    used: Option<Arc<Mutex<BTreeMap<Sha256, FileLock>>>>,
 }
 
 /// Where the store is when nobody says: `$PYBUILD_HOME`, else `/var/cache/pybuild` as root, else
@@ -89,6 +97,7 @@ impl Store {
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let this = Self {
             root: root.to_owned(),
+            used: Some(Arc::default()),
         };
         if !this.is_there()? {
             for room in ROOMS {
@@ -103,6 +112,7 @@ impl Store {
     pub fn look(root: &Path) -> Result<Self, StoreError> {
         let this = Self {
             root: root.to_owned(),
+            used: None,
         };
         this.is_there()?;
         Ok(this)
@@ -155,6 +165,38 @@ impl Store {
         self.root.join("layers").join(key.to_string())
     }
 
+    /// The keys of all layers, sorted.
+    pub fn layers(&self) -> Result<Vec<Sha256>, FsError> {
+        self.keys("layers", "")
+    }
+
+    /// The digests of all blobs, sorted.
+    pub fn blobs(&self) -> Result<Vec<Sha256>, FsError> {
+        self.keys("blobs", "")
+    }
+
+    /// The keys of all prepared root filesystems, sorted.
+    pub fn stacks(&self) -> Result<Vec<Sha256>, FsError> {
+        self.keys("rootfs", ".json")
+    }
+
+    /// The keys in a room, in names that end so; none in a room that is not there.
+    fn keys(&self, room: &str, end: &str) -> Result<Vec<Sha256>, FsError> {
+        let room = self.root.join(room);
+        let entries = match fs::read_dir(&room) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(FsError::new("readdir", &room))?,
+        };
+        let mut keys = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(FsError::new("readdir", &room))?.file_name();
+            let key = name.to_str().and_then(|name| name.strip_suffix(end));
+            keys.extend(key.and_then(|key| key.parse::<Sha256>().ok()));
+        }
+        keys.sort_unstable();
+        Ok(keys)
+    }
+
     /// Where the description of a prepared root filesystem is, or would be.
     pub fn rootfs_path(&self, key: &Sha256) -> PathBuf {
         self.root.join("rootfs").join(format!("{key}.json"))
@@ -187,11 +229,36 @@ impl Store {
         observer: &dyn Observer,
         interrupt: &Interrupt,
     ) -> Result<FileLock, StoreError> {
-        let path = self.root.join("locks").join(key);
+        self.wait(key, FileLock::try_exclusive, observer, interrupt)
+    }
+
+    /// The same, beside others who take it so.
+    pub fn lock_shared(
+        &self,
+        key: &str,
+        observer: &dyn Observer,
+        interrupt: &Interrupt,
+    ) -> Result<FileLock, StoreError> {
+        self.wait(key, FileLock::try_shared, observer, interrupt)
+    }
+
+    /// Takes the lock of `key` if nobody has it.
+    pub fn try_lock(&self, key: &str) -> Result<Option<FileLock>, StoreError> {
+        Ok(FileLock::try_exclusive(&self.lock_path(key))?)
+    }
+
+    fn wait(
+        &self,
+        key: &str,
+        take: fn(&Path) -> Result<Option<FileLock>, FsError>,
+        observer: &dyn Observer,
+        interrupt: &Interrupt,
+    ) -> Result<FileLock, StoreError> {
+        let path = self.lock_path(key);
         let mut told = false;
         loop {
             interrupt.check()?;
-            if let Some(lock) = FileLock::try_exclusive(&path)? {
+            if let Some(lock) = take(&path)? {
                 return Ok(lock);
             }
             if !told {
@@ -200,6 +267,31 @@ impl Store {
             }
             interrupt.sleep(Duration::from_millis(50))?;
         }
+    }
+
+    fn lock_path(&self, key: &str) -> PathBuf {
+        self.root.join("locks").join(key)
+    }
+
+    /// Says that this process uses the stack or the layer of this key, until this store and its
+    /// clones are gone; false if it is being removed just now. Whoever only looks says nothing.
+    pub fn hold(&self, key: &Sha256) -> Result<bool, StoreError> {
+        let Some(used) = &self.used else {
+            return Ok(true);
+        };
+        let mut used = used.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.contains_key(key) {
+            return Ok(true);
+        }
+        let lock = FileLock::try_shared(&self.lock_path(&usage(key)))?;
+        let is_held = lock.is_some();
+        used.extend(lock.map(|lock| (*key, lock)));
+        Ok(is_held)
+    }
+
+    /// What must be had for a stack or a layer to be removed; `None` if somebody uses it.
+    pub fn claim(&self, key: &Sha256) -> Result<Option<FileLock>, StoreError> {
+        self.try_lock(&usage(key))
     }
 
     /// Puts something that does not match its digest where nobody uses it, and says where.
@@ -219,10 +311,35 @@ impl Store {
     }
 }
 
+fn usage(key: &Sha256) -> String {
+    format!("use-{key}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::Quiet;
+
+    #[test]
+    fn what_is_used_cannot_be_claimed_until_the_last_user_is_gone() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let open = || Store::open(dir.path()).expect("a store");
+        let (key, other) = (Sha256::of(b"a"), Sha256::of(b"b"));
+        let (one, two) = (open(), open());
+        assert!(one.hold(&key).expect("held") && two.hold(&key).expect("held"));
+        assert!(one.hold(&key).expect("held"), "a second time");
+        assert!(two.claim(&other).expect("free").is_some());
+        let clone = one.clone();
+        drop((one, two));
+        assert!(open().claim(&key).expect("looked at").is_none());
+        drop(clone);
+        let remover = open();
+        let claimed = remover.claim(&key).expect("free");
+        assert!(claimed.is_some());
+        assert!(!open().hold(&key).expect("looked at"), "it is going");
+        let looking = Store::look(dir.path()).expect("a store");
+        assert!(looking.hold(&key).expect("nothing is done"));
+    }
 
     #[test]
     fn the_store_is_where_the_environment_says() {

@@ -64,7 +64,11 @@ impl Drop for Scratch {
 }
 
 pub(super) fn sweep(room: &Path) -> Result<(), StoreError> {
-    for entry in fs::read_dir(room).map_err(FsError::new("readdir", room))? {
+    let entries = match fs::read_dir(room) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(FsError::new("readdir", room))?,
+    };
+    for entry in entries {
         let lock = entry.map_err(FsError::new("readdir", room))?.path();
         if lock.extension().is_none_or(|extension| extension != "lock") {
             continue;
@@ -101,5 +105,6 @@ mod tests {
         drop(living);
         assert!(!path.exists());
         assert_eq!(fs::read_dir(dir.path()).expect("readdir").count(), 0);
+        sweep(&dir.path().join("none")).expect("nothing is there");
     }
 }

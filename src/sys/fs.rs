@@ -73,6 +73,22 @@ pub fn open(path: &Path) -> Result<File, FsError> {
     File::open(path).map_err(FsError::new("open", path))
 }
 
+/// Opens a regular file for reading, and nothing else: a symlink is not followed (`ELOOP`), a pipe
+/// not waited for, of anything that is no file there is `EINVAL`.
+pub fn open_regular(path: &Path) -> Result<File, FsError> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(path)
+        .map_err(FsError::new("open", path))?;
+    let found = file.metadata().map_err(FsError::new("fstat", path))?;
+    if !found.is_file() {
+        return Err(FsError::new("open", path)(Errno::EINVAL));
+    }
+    Ok(file)
+}
+
 /// Reads a whole file.
 pub fn read(path: &Path) -> Result<Vec<u8>, FsError> {
     fs::read(path).map_err(FsError::new("read", path))
@@ -134,6 +150,15 @@ impl FileLock {
     /// Takes the lock if it is free.
     pub fn try_exclusive(path: &Path) -> Result<Option<Self>, FsError> {
         match Flock::lock(lock_file(path)?, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Some(Self(lock))),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, errno)) => Err(FsError::new("flock", path)(errno)),
+        }
+    }
+
+    /// Takes the lock unless somebody holds it exclusively; others may hold it so too.
+    pub fn try_shared(path: &Path) -> Result<Option<Self>, FsError> {
+        match Flock::lock(lock_file(path)?, FlockArg::LockSharedNonblock) {
             Ok(lock) => Ok(Some(Self(lock))),
             Err((_, Errno::EWOULDBLOCK)) => Ok(None),
             Err((_, errno)) => Err(FsError::new("flock", path)(errno)),
@@ -300,6 +325,34 @@ mod tests {
         assert!(FileLock::try_exclusive(&path).expect("flock").is_none());
         drop(held);
         assert!(FileLock::try_exclusive(&path).expect("flock").is_some());
+    }
+
+    #[test]
+    fn a_shared_lock_keeps_out_only_who_wants_it_alone() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("lock");
+        let one = FileLock::try_shared(&path).expect("flock");
+        let other = FileLock::try_shared(&path).expect("flock");
+        assert!(one.is_some() && other.is_some());
+        drop(one);
+        assert!(FileLock::try_exclusive(&path).expect("flock").is_none());
+        drop(other);
+        let alone = FileLock::try_exclusive(&path).expect("flock");
+        assert!(alone.is_some());
+        assert!(FileLock::try_shared(&path).expect("flock").is_none());
+    }
+
+    #[test]
+    fn only_a_file_is_opened_as_one() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("file"), "x").expect("write");
+        symlink("file", at("link")).expect("symlink");
+        nix::unistd::mkfifo(&at("pipe"), Mode::S_IRWXU).expect("mkfifo");
+        assert!(open_regular(&at("file")).is_ok());
+        for name in ["link", "pipe", ".", "none"] {
+            assert!(open_regular(&at(name)).is_err(), "{name}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod interrupt;
 pub mod landlock;
 pub mod mount;
 pub mod namespace;
+pub mod notify;
 pub mod process;
 pub mod socket;
 pub mod terminal;

@@ -116,6 +116,29 @@ fn attach_tree(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), CallE
         .map_err(CallError::new("move_mount", target.as_raw_fd()))
 }
 
+/// Which mount a descriptor lies on: `STATX_MNT_ID` of statx(2), Linux 5.8.
+pub fn id(fd: BorrowedFd<'_>) -> Result<u64, CallError> {
+    let failed = || CallError::new("statx", fd.as_raw_fd());
+    let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: the path ends in NUL, and the kernel fills the structure, which is as it expects.
+    let result = unsafe {
+        libc::statx(
+            fd.as_raw_fd(),
+            EMPTY.as_ptr(),
+            libc::AT_EMPTY_PATH,
+            libc::STATX_MNT_ID,
+            found.as_mut_ptr(),
+        )
+    };
+    Errno::result(result).map_err(failed())?;
+    // SAFETY: it was zeroed, which is a value of every field, and then filled.
+    let found = unsafe { found.assume_init() };
+    if found.stx_mask & libc::STATX_MNT_ID == 0 {
+        return Err(failed()(Errno::ENOSYS));
+    }
+    Ok(found.stx_mnt_id)
+}
+
 /// `mount(2)` of a new file system on top of what `target` refers to.
 pub fn mount_new(
     kind: &'static str,

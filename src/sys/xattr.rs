@@ -51,6 +51,32 @@ pub fn set(path: &Path, name: &CStr, value: &[u8]) -> Result<(), Errno> {
     Errno::result(result).map(drop)
 }
 
+/// The names of the attributes, without following a symlink at the end of `path`: llistxattr(2).
+/// None where the file system has none at all.
+pub fn list(path: &Path) -> Result<Vec<CString>, Errno> {
+    let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+    // Most files have none: that is asked first, without a buffer.
+    // SAFETY: the path ends in NUL, and a size of zero asks for the size alone.
+    let length = unsafe { libc::llistxattr(path.as_ptr(), std::ptr::null_mut(), 0) };
+    match Errno::result(length) {
+        Ok(0) | Err(Errno::ENOTSUP) => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut names = vec![0u8; MOST];
+    // SAFETY: the path ends in NUL, and the buffer is as long as is said.
+    let length = unsafe { libc::llistxattr(path.as_ptr(), names.as_mut_ptr().cast(), names.len()) };
+    names.truncate(Errno::result(length)?.unsigned_abs());
+    Ok(split(&names))
+}
+
+/// Takes an attribute away, without following a symlink at the end of `path`: lremovexattr(2).
+pub fn remove(path: &Path, name: &CStr) -> Result<(), Errno> {
+    let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: both texts end in NUL.
+    let result = unsafe { libc::lremovexattr(path.as_ptr(), name.as_ptr()) };
+    Errno::result(result).map(drop)
+}
+
 /// Sets an attribute of what a descriptor is open on: fsetxattr(2).
 pub fn set_of(fd: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> Result<(), Errno> {
     // SAFETY: the name ends in NUL, and the value is as long as is said.
@@ -64,6 +90,62 @@ pub fn set_of(fd: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> Result<(), Errno
         )
     };
     Errno::result(result).map(drop)
+}
+
+/// The value of an attribute of what a descriptor refers to, which may be one that is open for
+/// nothing (`O_PATH`). Needs `/proc`. `None` and `ERANGE` as for [`get`].
+pub fn get_by(fd: BorrowedFd<'_>, name: &CStr) -> Result<Option<Vec<u8>>, Errno> {
+    let path = link(fd);
+    let mut value = vec![0u8; 256];
+    // SAFETY: both texts end in NUL, and the buffer is as long as is said.
+    let length = unsafe {
+        libc::getxattr(
+            path.as_ptr(),
+            name.as_ptr(),
+            value.as_mut_ptr().cast(),
+            value.len(),
+        )
+    };
+    match Errno::result(length) {
+        Ok(length) => {
+            value.truncate(length.unsigned_abs());
+            Ok(Some(value))
+        }
+        Err(Errno::ENODATA | Errno::ENOTSUP) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Sets an attribute of what a descriptor refers to, as [`get_by`] reads one.
+pub fn set_by(fd: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> Result<(), Errno> {
+    let path = link(fd);
+    // SAFETY: both texts end in NUL, and the value is as long as is said.
+    let result = unsafe {
+        libc::setxattr(
+            path.as_ptr(),
+            name.as_ptr(),
+            value.as_ptr().cast(),
+            value.len(),
+            0,
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+/// Takes an attribute away from what a descriptor refers to; one that is not there is fine.
+pub fn remove_by(fd: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+    let path = link(fd);
+    // SAFETY: both texts end in NUL.
+    match Errno::result(unsafe { libc::removexattr(path.as_ptr(), name.as_ptr()) }) {
+        Ok(_) | Err(Errno::ENODATA | Errno::ENOTSUP) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// The link in `/proc` that leads to what a descriptor refers to, whatever it is called by now.
+fn link(fd: BorrowedFd<'_>) -> CString {
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    CString::new(path).expect("a number holds no NUL")
 }
 
 /// Takes an attribute away from what a descriptor is open on: fremovexattr(2).
@@ -104,9 +186,14 @@ pub fn list_of(fd: BorrowedFd<'_>) -> Result<Vec<CString>, Errno> {
     let length =
         unsafe { libc::flistxattr(fd.as_raw_fd(), names.as_mut_ptr().cast(), names.len()) };
     names.truncate(Errno::result(length)?.unsigned_abs());
+    Ok(split(&names))
+}
+
+/// Names, each of which ends in NUL.
+fn split(names: &[u8]) -> Vec<CString> {
     let names = names.split(|byte| *byte == 0);
     let names = names.filter(|name| !name.is_empty());
-    Ok(names.filter_map(|name| CString::new(name).ok()).collect())
+    names.filter_map(|name| CString::new(name).ok()).collect()
 }
 
 /// `XATTR_SIZE_MAX` and `XATTR_LIST_MAX` of Linux.

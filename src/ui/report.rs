@@ -107,6 +107,15 @@ impl Failure {
         self
     }
 
+    /// The same with other words for what failed: what is to be done about it stays.
+    #[must_use]
+    pub fn of(self, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self {
+            error: error.into(),
+            ..self
+        }
+    }
+
     /// What the process exits with.
     pub fn exit(&self) -> ExitKind {
         self.exit

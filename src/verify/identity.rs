@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{Read as _, Seek as _};
+use std::io::Seek as _;
 use std::path::{Path, PathBuf};
 
 use crate::archive::{ArchiveError, Extract, Limits, Trust, decoder, extract, interruptible};
@@ -14,17 +14,16 @@ use crate::artifact::proof::{self, ProofError, Subject, prove};
 use crate::artifact::record::Record;
 use crate::build::{BuildOptions, BuildPlan, PlannedDependency, Platform, plan};
 use crate::formula::{Catalog, FormulaError, Recipe};
-use crate::model::{Arch, FormulaRef, GuestPath, Sha256, StackName};
+use crate::model::{Arch, FormulaRef, GuestPath, Kind, Sha256, StackName};
 use crate::sandbox::{self, Access, Bind};
 use crate::sys::fs::{self as sysfs, FsError};
 use crate::sys::interrupt::Interrupted;
 
 use super::facts::Archive;
+use super::headers::own_version;
 
 /// Where a runtime is if neither record nor formula says it.
 const PREFIX: &str = "/app/.heroku/python";
-/// Bytes of a header that are read for a version.
-const HEADER: u64 = 16 << 20;
 /// What every build of `CPython` for this platform has been able to import.
 const MODULES: [&str; 14] = [
     "_ssl", "bz2", "ctypes", "curses", "hashlib", "json", "math", "pyexpat", "readline", "select",
@@ -95,6 +94,14 @@ struct Claim<'a> {
     record: Option<&'a Record>,
 }
 
+/// Whether it is what a training gave, by its name and its record: nothing in it can be run.
+fn is_profile(archive: &Archive) -> bool {
+    let named = archive.named.as_ref().and_then(|named| named.kind);
+    let record = archive.sound_record();
+    record.is_some_and(|record| record.product.kind == Kind::Profile)
+        && named.is_none_or(|kind| kind == Kind::Profile)
+}
+
 impl Identify<'_> {
     /// Everything about the tarball in `file` that is not as its name says.
     pub(super) fn look(
@@ -103,6 +110,9 @@ impl Identify<'_> {
         file: &mut File,
         room: &Path,
     ) -> Result<Vec<String>, IdentityError> {
+        if is_profile(archive) {
+            return Ok(Vec::new());
+        }
         let claim = self.claim(archive)?;
         let prefix = room.join("prefix");
         sysfs::create_dir_all(&prefix)?;
@@ -196,6 +206,7 @@ impl Identify<'_> {
             guest: &expected.prefix,
             arch: self.arch,
             run_layers: &self.images[&claim.stack],
+            library_path: &expected.library_path,
             forbidden: &[],
             checks: &expected.checks,
             binds: &binds,
@@ -224,6 +235,16 @@ impl Identify<'_> {
     /// What must hold of the claimed software in its run image.
     fn expected(&self, claim: &Claim<'_>, prefix: &Path) -> Result<Expected, IdentityError> {
         let reference = &claim.reference;
+        if let Some(record) = claim
+            .record
+            .filter(|record| record.product.script.is_some())
+        {
+            return Ok(of_script(record));
+        }
+        let Some((_, version)) = reference.release() else {
+            let why = format!("only the script {reference} knows what it makes");
+            return Err(IdentityError::Unknown(why));
+        };
         let formula = match self.formulae.get(reference.name()) {
             Ok(formula) => formula,
             Err(_) if is_python(reference) => return Ok(foreign(claim, prefix, None)),
@@ -235,7 +256,7 @@ impl Identify<'_> {
         let profile = claim
             .record
             .map_or("plain", |record| &record.product.profile);
-        let recipe = formula.recipe(reference.version(), profile, &claim.stack);
+        let recipe = formula.recipe(version, profile, &claim.stack);
         if let Ok(recipe) = recipe {
             return self.of_recipe(&recipe, claim);
         }
@@ -274,6 +295,7 @@ impl Identify<'_> {
             .map(|reference| PlannedDependency {
                 reference: reference.clone(),
                 build_id: nothing,
+                trained: None,
             })
             .collect();
         let options = BuildOptions { jobs: 1 };
@@ -294,6 +316,7 @@ impl Identify<'_> {
             files: files
                 .map(|file| (file.path().to_owned(), file.bytes().to_vec()))
                 .collect(),
+            library_path: Vec::new(),
         })
     }
 }
@@ -303,6 +326,8 @@ struct Expected {
     prefix: GuestPath,
     checks: Vec<Check>,
     files: Vec<(String, Vec<u8>)>,
+    /// Where the platform has libraries looked for too.
+    library_path: Vec<GuestPath>,
 }
 
 fn is_python(reference: &FormulaRef) -> bool {
@@ -324,14 +349,54 @@ fn foreign(claim: &Claim<'_>, prefix: &Path, usual: Option<&GuestPath>) -> Expec
         Some(record) if !record.making.modules.is_empty() => record.making.modules.clone(),
         _ => MODULES.map(str::to_owned).into(),
     };
-    let version = [claim.reference.version().as_str().to_owned()];
+    let version = claim.reference.version().map(|version| {
+        let version = [version.to_string()];
+        python_check("version", &guest, &python, VERSION, &version)
+    });
+    let imports = import(&guest, &python, &modules);
     Expected {
-        checks: vec![
-            python_check("version", &guest, &python, VERSION, &version),
-            import(&guest, &python, &modules),
-        ],
+        checks: version.into_iter().chain([imports]).collect(),
         prefix: guest,
         files: Vec::new(),
+        library_path: Vec::new(),
+    }
+}
+
+/// What a script has made: nobody but itself says what must hold, but of a Python its version.
+fn of_script(record: &Record) -> Expected {
+    let Record {
+        product, making, ..
+    } = record;
+    let python = product.prefix.join("bin/python");
+    let python = python
+        .ok()
+        .filter(|_| product.name.as_str() == "python" && product.kind == Kind::Runtime);
+    let mut checks = Vec::new();
+    if let (Some(python), Some(version)) = (&python, &product.version) {
+        let version = [version.to_string()];
+        checks.push(python_check(
+            "version",
+            &product.prefix,
+            python,
+            VERSION,
+            &version,
+        ));
+    }
+    if let Some(python) = python.filter(|_| !making.modules.is_empty()) {
+        checks.push(import(&product.prefix, &python, &making.modules));
+    }
+    let library_path: Vec<GuestPath> = product.prefix.join("lib").into_iter().collect();
+    for check in &mut checks {
+        let told = library_path.iter().map(GuestPath::to_string);
+        check
+            .env
+            .extend(told.map(|dir| ("LD_LIBRARY_PATH".to_owned(), dir)));
+    }
+    Expected {
+        prefix: product.prefix.clone(),
+        checks,
+        files: Vec::new(),
+        library_path,
     }
 }
 
@@ -377,102 +442,5 @@ fn short(failure: &Failure) -> String {
             format!("the check {} at {}: {said}", check.name, check.prefix)
         }
         other => other.to_string(),
-    }
-}
-
-/// What the unpacked software's own headers say of its version, where they are another's.
-fn own_version(prefix: &Path, claimed: &FormulaRef) -> Result<Vec<String>, IdentityError> {
-    let mut wrong = Vec::new();
-    for (file, version) in versions(prefix, claimed.name().as_str())? {
-        if version != claimed.version().as_str() {
-            let wanted = claimed.version();
-            wrong.push(format!("its {file} is of {version}, not {wanted}"));
-        }
-    }
-    Ok(wrong)
-}
-
-/// The versions that the headers of a prefix define, each with the header's path.
-fn versions(prefix: &Path, name: &str) -> Result<Vec<(String, String)>, IdentityError> {
-    let include = prefix.join("include");
-    let (headers, macro_name) = match name {
-        "python" => (pythons(&include)?, "PY_VERSION"),
-        "sqlite" => (vec![PathBuf::from("sqlite3.h")], "SQLITE_VERSION"),
-        _ => return Ok(Vec::new()),
-    };
-    let mut found = Vec::new();
-    for header in headers {
-        let path = include.join(&header);
-        // What is no file there (a symlink, say) is not followed; the proof tells what is missing.
-        if !fs::symlink_metadata(&path).is_ok_and(|found| found.is_file()) {
-            continue;
-        }
-        let mut bytes = Vec::new();
-        let mut reader = sysfs::open(&path)?.take(HEADER);
-        reader
-            .read_to_end(&mut bytes)
-            .map_err(FsError::new("read", &path))?;
-        if let Some(version) = defined(&String::from_utf8_lossy(&bytes), macro_name) {
-            found.push((format!("include/{}", header.display()), version));
-        }
-    }
-    Ok(found)
-}
-
-/// `patchlevel.h` of every Python below `include`.
-fn pythons(include: &Path) -> Result<Vec<PathBuf>, IdentityError> {
-    if !fs::symlink_metadata(include).is_ok_and(|found| found.is_dir()) {
-        return Ok(Vec::new());
-    }
-    let entries = fs::read_dir(include).map_err(FsError::new("readdir", include))?;
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(FsError::new("readdir", include))?;
-        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if is_dir && entry.file_name().to_string_lossy().starts_with("python") {
-            found.push(Path::new(&entry.file_name()).join("patchlevel.h"));
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-/// The text that a C header defines a macro as: `#define PY_VERSION "3.11.2"`.
-fn defined(header: &str, name: &str) -> Option<String> {
-    header.lines().find_map(|line| {
-        let mut words = line.split_whitespace();
-        let is_it = words.next() == Some("#define") && words.next() == Some(name);
-        let text = words.next().filter(|_| is_it)?;
-        Some(text.trim_matches('"').to_owned())
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn headers_of_another_version_are_told() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let headers = [
-            ("sqlite3.h", "#define SQLITE_VERSION        \"3.46.1\"\n"),
-            ("python3.11/patchlevel.h", "#define PY_VERSION \"3.11.2\"\n"),
-        ];
-        for (name, text) in headers {
-            let path = dir.path().join("include").join(name);
-            fs::create_dir_all(path.parent().expect("a parent")).expect("mkdir");
-            fs::write(path, text).expect("written");
-        }
-        let told = |claimed: &str| {
-            let claimed = claimed.parse().expect("a reference");
-            own_version(dir.path(), &claimed).expect("readable")
-        };
-        for right in ["sqlite-3.46.1", "python-3.11.2", "tool-1.0"] {
-            assert_eq!(told(right), [""; 0], "{right}");
-        }
-        let wrong = "its include/sqlite3.h is of 3.46.1, not 3.46.0";
-        assert_eq!(told("sqlite-3.46.0"), [wrong]);
-        let wrong = "its include/python3.11/patchlevel.h is of 3.11.2, not 3.11.3";
-        assert_eq!(told("python-3.11.3"), [wrong]);
     }
 }

@@ -10,6 +10,7 @@
 
 pub mod facts;
 mod gather;
+mod headers;
 mod identity;
 mod lock;
 mod report;

@@ -3,12 +3,12 @@
 //! `archive::extract` would refuse some of this and make harmless of the rest; others who unpack
 //! it would not. So nothing is left to the unpacker here.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
 
-use crate::archive::{Entry, EntryKind};
+use crate::archive::{Entry, EntryKind, Sizes, shown};
 use crate::artifact::rules::{Place, place_in};
 use crate::artifact::tree::Kind;
 
@@ -32,7 +32,7 @@ impl Unsafe {
     fn tell(&mut self, name: &[u8], what: &str) {
         self.count += 1;
         if self.told.len() < TOLD {
-            self.told.push(format!("`{}`: {what}", name.escape_ascii()));
+            self.told.push(format!("`{}`: {what}", shown(name)));
         }
     }
 }
@@ -43,6 +43,7 @@ pub(super) struct Members {
     /// By path, without a slash too many, so that equal paths are equal bytes.
     nodes: HashMap<Vec<u8>, Node>,
     kept: usize,
+    sizes: Sizes,
     full: bool,
     wrong: Unsafe,
 }
@@ -76,7 +77,10 @@ impl Members {
             }
         }
         let kind = match entry.kind {
-            EntryKind::File => Kind::File,
+            EntryKind::File => {
+                self.sizes.add(path, entry.size);
+                Kind::File
+            }
             EntryKind::Directory => Kind::Directory,
             EntryKind::Symlink => Kind::Link(OsStr::from_bytes(entry.link).to_owned()),
             EntryKind::HardLink => {
@@ -143,6 +147,11 @@ impl Members {
         self.nodes.insert(path.to_owned(), Node { kind, implied });
     }
 
+    /// Bytes of files by directory.
+    pub(super) fn directories(&self) -> BTreeMap<String, u64> {
+        self.sizes.largest()
+    }
+
     /// What is wrong with all of them, now that every link can be followed.
     pub(super) fn finish(mut self) -> Unsafe {
         if self.full {
@@ -172,7 +181,7 @@ impl Members {
 
 /// What is wrong with a symlink. One that leads to nothing inside is not unsafe.
 fn link<'t>(kind: &dyn Fn(&Path) -> Option<&'t Kind>, path: &Path, to: &Path) -> Option<String> {
-    let shown = to.as_os_str().as_bytes().escape_ascii();
+    let shown = shown(to.as_os_str().as_bytes());
     let parent = path.parent().unwrap_or(Path::new(""));
     match place_in(kind, parent, to) {
         Place::Inside(_) => None,
@@ -218,6 +227,8 @@ mod tests {
                     target: Err("it is no link"),
                     mode: 0o644,
                     size: 0,
+                    mtime: 0,
+                    owner: (None, None),
                 });
             }
             members.finish()

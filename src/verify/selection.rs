@@ -31,6 +31,15 @@ pub enum Pattern {
 
 impl Pattern {
     fn takes(&self, archive: &Archive) -> bool {
+        if let Self::One(reference) = self
+            && reference.is_script()
+        {
+            // By the path it was made by, wherever below the stack that is.
+            let key = archive.key.strip_suffix(archive.codec.extension());
+            let path = key.and_then(|key| key.strip_suffix(".tar."));
+            let path = path.and_then(|path| path.strip_suffix(&reference.to_string()));
+            return path.is_some_and(|above| above.is_empty() || above.ends_with('/'));
+        }
         let Some(named) = &archive.named else {
             // Under a name of its own, by which it can be asked for.
             let stem = archive.file().strip_suffix(archive.codec.extension());
@@ -54,7 +63,7 @@ impl Pattern {
         let file = file_name(key);
         match self {
             Self::Name(name) => file.starts_with(name.as_str()),
-            Self::One(reference) => file.starts_with(&reference.to_string()),
+            Self::One(reference) => file.starts_with(&reference.stem()),
             Self::Like(glob) => {
                 let text = glob.as_str();
                 let fixed = text.find(['*', '?', '[']).unwrap_or(text.len());

@@ -1,6 +1,7 @@
 //! One pass over a tarball: its size and digest, and, on a thread of its own, its decompression
 //! and members. Memory is bounded, however large the tarball is and whatever it says.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write as _};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -42,6 +43,8 @@ pub enum Inside {
         entries: u64,
         /// Bytes of all files together.
         bytes: u64,
+        /// Bytes of files by directory, see [`crate::archive::Sizes`].
+        directories: BTreeMap<String, u64>,
         /// What is wrong with them.
         wrong: Unsafe,
     },
@@ -217,6 +220,7 @@ fn inside(reader: impl Read + Send, limits: &Limits) -> Inside {
         Ok(examined) => Inside::Whole {
             entries: examined.entries,
             bytes: examined.bytes,
+            directories: members.directories(),
             wrong: members.finish(),
         },
         Err(error) => Inside::Broken(error.to_string()),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use crate::model::StackName;
+use crate::model::{StackKey, StackName};
 use crate::publish::{INDEX_HTML, INDEX_JSON, INDEX_LIMIT, Index, PublishError, Remote};
 use crate::sys::interrupt::Interrupt;
 
@@ -85,8 +85,9 @@ pub(super) fn survey(
         .chain(locked_keys)
         .chain(indexed.keys());
     for key in there.keys().chain(named) {
-        // The marker that consoles put where they show a directory.
-        if OURS.contains(&&**key) || key.ends_with('/') {
+        // The marker that consoles put where they show a directory. Stacks are nobody's artifacts:
+        // who takes one verifies all of it.
+        if OURS.contains(&&**key) || key.ends_with('/') || key.parse::<StackKey>().is_ok() {
             continue;
         }
         match tarball_of(key) {

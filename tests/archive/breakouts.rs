@@ -1,7 +1,7 @@
 //! Layers that want out: of each, whether it is refused, and what is there afterwards. Beside the
 //! root lies what must not change; `Place::merge` looks at it after each.
 
-mod cases;
+pub(crate) mod cases;
 
 use std::os::unix::fs::symlink;
 
@@ -11,7 +11,7 @@ use crate::place::Place;
 use crate::tarball::{Tarball, tar};
 
 /// What comes of a case.
-enum Outcome {
+pub(crate) enum Outcome {
     /// The layer is refused, for a reason that says this.
     Refused(&'static str),
     /// It is applied, and these are in the root then.
@@ -20,7 +20,7 @@ enum Outcome {
 use Outcome::{Inside, Refused};
 
 /// Layers for a place: their symlinks may lead to what is beside its root by an absolute path.
-type Case = (&'static str, fn(&str) -> Vec<Tarball>, Outcome);
+pub(crate) type Case = (&'static str, fn(&str) -> Vec<Tarball>, Outcome);
 
 #[test]
 fn nothing_gets_out() {

@@ -1,6 +1,7 @@
 //! What sound archives become.
 
 use std::fs;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -93,6 +94,38 @@ fn extension_headers_are_applied() {
         let found = fs::read_link(place.root().join("link")).expect("a link");
         assert_eq!(found, Path::new(&target));
     }
+}
+
+/// The longest path that there may be is extracted, whatever the directory is; what is longer by
+/// one byte is refused.
+#[test]
+fn a_path_of_four_kilobytes_is_the_longest() {
+    let part = |length: usize| "n".repeat(length);
+    let longest = vec![part(255); 16].join("/");
+    assert_eq!(longest.len(), 4095);
+    let longer = [&vec![part(255); 15].join("/"), "n", &part(254)].join("/");
+    let archive = |path: &str| tar().pax(&[("path", path)]).file("x", "content").end();
+    for trust in [Trust::Layer, Trust::Sealed] {
+        let place = Place::new();
+        place.extract(trust, &archive(&longest)).expect("no longer");
+        assert_eq!(read_deep(place.root(), &longest), "content");
+        let error = Place::new().extract(trust, &archive(&longer));
+        assert!(error.is_err(), "{trust:?}");
+    }
+    let place = Place::new();
+    place.merge(&[archive(&longest)]).expect("no longer");
+    assert_eq!(read_deep(place.root(), &longest), "content");
+    Place::new().merge(&[archive(&longer)]).expect_err("longer");
+}
+
+/// Reads a file by a path that the kernel would not take whole.
+fn read_deep(root: &Path, path: &str) -> String {
+    let mut here = fs::File::open(root).expect("open");
+    for part in path.split('/') {
+        let next = format!("/proc/self/fd/{}/{part}", here.as_raw_fd());
+        here = fs::File::open(next).expect("open");
+    }
+    std::io::read_to_string(here).expect("read")
 }
 
 #[test]

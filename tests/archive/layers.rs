@@ -51,6 +51,53 @@ fn symlinks_in_a_layer_resolve_inside_its_root() {
     }
 }
 
+/// What symlinks lead to has the bounds of what names say: one after the other they could lead to
+/// any depth, which whoever removes the tree, or looks through it, would have to cope with.
+#[test]
+fn symlinks_lead_no_deeper_than_names() {
+    let deep = vec!["d"; 40].join("/");
+    let ladder = |rungs: usize| {
+        // Each symlink begins where the one before it has led to.
+        let mut archive = tar().dir(&deep).symlink("0", &deep);
+        for rung in 1..=rungs {
+            let name = format!("{}/{deep}", rung - 1);
+            archive = archive.dir(&name).symlink(&rung.to_string(), &name);
+        }
+        archive.end()
+    };
+    let place = Place::new();
+    place.extract(Trust::Layer, &ladder(5)).expect("240 deep");
+    let refused = |archive: &[u8], why: &str| {
+        let place = Place::new();
+        let error = place.extract(Trust::Layer, archive).expect_err(why);
+        assert!(
+            !error.is_host() && error.to_string().contains(why),
+            "{error}"
+        );
+    };
+    refused(&ladder(6), "it leads too deep");
+
+    let long = vec!["n".repeat(250); 12].join("/");
+    let through = tar()
+        .pax(&[("path", &long)])
+        .dir("x")
+        .pax(&[("linkpath", &long)])
+        .symlink("l", "x")
+        .pax(&[("path", &format!("l/{long}"))])
+        .file("x", "");
+    refused(&through.end(), "it leads to a path that is too long");
+    let part = tar()
+        .pax(&[("linkpath", &"n".repeat(300))])
+        .symlink("l", "x")
+        .file("l/x", "");
+    refused(&part.end(), "it leads to a path that is too long");
+    let target = tar()
+        .pax(&[("linkpath", &"n".repeat(300))])
+        .symlink("l", "x")
+        .hard_link("h", "l/x");
+    refused(&target.end(), "it links to nothing");
+}
+
 #[test]
 fn a_layer_replaces_what_is_there_and_never_writes_through_it() {
     let place = Place::new();

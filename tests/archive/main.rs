@@ -2,11 +2,15 @@
 
 mod breakouts;
 mod extracted;
+mod generated;
 mod layers;
+mod listing;
 mod merge;
 mod model;
+mod peers;
 mod place;
 mod refused;
+mod seeds;
 mod streams;
 #[path = "../support/tarball.rs"]
 mod tarball;

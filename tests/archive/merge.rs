@@ -370,6 +370,31 @@ fn what_an_ordinary_user_cannot_have_is_on_record() {
     }
 }
 
+/// Most programs are files that nobody may write to, and setting an attribute takes that right.
+#[test]
+fn a_file_that_is_not_to_be_written_to_has_its_attributes() {
+    for (mode, given) in [(0o555, 0o555), (0o440, 0o440), (0, 0o400)] {
+        let place = Place::new();
+        let file = Entry {
+            name: b"f",
+            mode,
+            data: b"content",
+            ..Entry::default()
+        };
+        let pax = [("SCHILY.xattr.user.kept", "yes")];
+        place
+            .merge(&[tar().pax(&pax).entry(&file).end()])
+            .expect("sound");
+        assert_eq!((place.mode("f"), &*place.read("f")), (given, "content"));
+        let found = fs::metadata(place.root().join("f")).expect("stat");
+        assert_eq!(found.mtime(), 0o14_371_573_400);
+        let attribute = pybuild::sys::xattr::get(&place.root().join("f"), c"user.kept");
+        if pybuild::sys::xattr::set(place.root(), c"user.try", b"").is_ok() {
+            assert_eq!(attribute, Ok(Some(b"yes".to_vec())), "{mode:o}");
+        }
+    }
+}
+
 #[test]
 fn directories_have_the_times_that_layers_say() {
     let place = Place::new();

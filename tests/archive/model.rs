@@ -338,6 +338,19 @@ fn config() -> ProptestConfig {
     }
 }
 
+/// The symlink is on the way to the target, but the target is not in it.
+#[test]
+fn a_hard_link_may_replace_a_symlink_through_which_it_is_named() {
+    let below = vec![
+        Change::Symlink("a".to_owned(), "."),
+        Change::Symlink("b".to_owned(), "../a"),
+    ];
+    let above = vec![Change::HardLink("a".to_owned(), "a/b".to_owned())];
+    let (expected, result, model, real, _place) = both(&[below, above]);
+    assert_eq!((expected, result), (Ok(()), Ok(())));
+    assert_eq!(comparable(&model), comparable(&real));
+}
+
 proptest! {
     #![proptest_config(config())]
 

@@ -9,10 +9,9 @@ use crate::tarball::{Entry, tar};
 
 /// What neither kind of archive may do.
 #[allow(clippy::too_many_lines)] // one table
-#[test]
-fn what_is_refused_everywhere() {
+pub(crate) fn everywhere() -> Vec<(&'static str, Vec<u8>)> {
     let outside = "../outside/kept";
-    let cases: Vec<(&str, Vec<u8>)> = vec![
+    vec![
         ("up", tar().file("../x", "x").end()),
         ("up later", tar().file("a/../../x", "x").end()),
         ("up inside", tar().file("a/../x", "x").end()),
@@ -161,8 +160,12 @@ fn what_is_refused_everywhere() {
             archive
         }),
         ("no tar at all", b"<!DOCTYPE html>".repeat(100)),
-    ];
-    for (what, archive) in cases {
+    ]
+}
+
+#[test]
+fn what_is_refused_everywhere() {
+    for (what, archive) in everywhere() {
         for trust in [Trust::Layer, Trust::Sealed] {
             let place = Place::new();
             assert!(place.extract(trust, &archive).is_err(), "{what}, {trust:?}");
@@ -177,6 +180,15 @@ fn what_is_refused_in_sealed_archives() {
         ("absolute", tar().file("/etc/passwd", "x")),
         ("absolute link", tar().file("a", "x").hard_link("b", "/a")),
         ("twice", tar().file("a", "x").file("./a", "y")),
+        ("a symlink twice", tar().symlink("l", "x").symlink("l", "x")),
+        (
+            "a hard link twice",
+            tar().file("a", "x").hard_link("l", "a").hard_link("l", "a"),
+        ),
+        (
+            "a file, then a hard link to itself",
+            tar().file("a", "x").hard_link("a", "a"),
+        ),
         ("a directory twice", tar().dir("a").dir("a/")),
         ("a file, then a directory", tar().file("a", "x").dir("a")),
         ("a directory, then a file", tar().dir("a").file("a", "x")),

@@ -75,6 +75,27 @@ fn bombs_end_at_the_limits() {
     assert_eq!(Limits::default().entries, 1_000_000);
 }
 
+/// A million members that take nothing and leave nothing: a layer that the limit on bytes does not
+/// end, and neither does one on what is put there.
+#[test]
+fn a_million_empty_members_end_at_the_limit() {
+    let members: [(&str, Vec<u8>); 2] = [
+        ("ignored", tar().file(".wh..wh.aufs", "").0),
+        ("whiteouts", tar().file(".wh.x", "").0),
+    ];
+    for (what, member) in members {
+        let chunk = member.repeat(1000);
+        let all = (0..1001).map(|_| &chunk[..]);
+        let mut packed = zstd::Encoder::new(Vec::new(), 1).expect("memory");
+        all.for_each(|chunk| packed.write_all(chunk).expect("memory"));
+        let packed = packed.finish().expect("memory");
+        assert!(packed.len() < 1 << 20, "it is small");
+        let error = apply(&packed, &Limits::default()).expect_err(what);
+        let expected = "the archive has more than 1000000 members";
+        assert_eq!(error.to_string(), expected, "{what}");
+    }
+}
+
 #[test]
 fn streams_are_read_to_their_very_end() {
     let limits = Limits::default();

@@ -1,50 +1,68 @@
 //! Stacks made of images, from wherever those are: registries, layouts, tarballs, directories.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::OnceLock;
 
 use pybuild::model::Sha256;
+use pybuild::rootfs;
 use serde_json::{Value, json};
 
-use crate::formula::Formula;
 use crate::image::image_of;
-use crate::kit::{Case, files_below, is_root};
+use crate::kit::Case;
 use crate::oci::{Content, tar_of};
 use crate::program::{Pybuild, Ran};
-use crate::server::{Reply, Server, closed_port};
+use crate::server::Server;
 
 /// An apt that takes its orders and puts what it is told to into dpkg's status, or fails as the
-/// name of the package wants it.
-const APT: &[u8] = br#"#!/bin/sh
+/// name of the package wants it. What it has is of version 2.0; of 3.0 where `all_proxy` says `newer`.
+pub(crate) const APT: &[u8] = br#"#!/bin/sh
 set -eu
 case "$1" in
 update) echo "Reading package lists..."; exit 0 ;;
 esac
 shift
+simulate= now=2.0
+case "${all_proxy:-}" in *newer*) now=3.0 ;; esac
 for name; do
     case "$name" in
+    --) continue ;;
+    --simulate) simulate=yes; continue ;;
+    *=*)
+        wanted=${name#*=} name=${name%%=*}
+        [ "$wanted" = "$now" ] || { echo "E: Version '$wanted' for '$name' was not found"; exit 100; } ;;
     moved) echo "Err:1 http://mirror.example.org x Release"; echo "  404  Not Found [IP: 192.0.2.1 80]"; exit 100 ;;
     cut-off) echo "Could not resolve 'mirror.example.org'"; exit 100 ;;
     unknown) echo "E: Unable to locate package unknown"; exit 100 ;;
     broken) echo "dpkg: error processing package broken (--configure):"; exit 100 ;;
     sources) cat /tmp/apt/sources.list >/etc/seen ;;
+    owned)
+        mkdir /opt /opt/spool
+        echo x >/opt/program; chown 0:42 /opt/program; chmod 2755 /opt/program
+        chown 5:60 /opt/spool; chmod 2770 /opt/spool
+        echo x >/opt/new; chown 7:7 /opt/new; mv /opt/new /opt/renamed
+        mknod -m 640 /opt/device c 1 3
+        echo root >>/etc/secret
+        ;;
+    removes) rm -r /opt/gone /opt/new; mkdir /opt/new; echo new >/opt/new/file; echo more >>/opt/mail/list ;;
     esac
-    printf 'Package: %s\nStatus: install ok installed\nVersion: 2.0\nArchitecture: all\n\n' "$name" >>/var/lib/dpkg/status
-    echo "Setting up $name (2.0)"
+    [ -z "$simulate" ] || { echo "Inst $name ($now x [all])"; continue; }
+    printf 'Package: %s\nStatus: install ok installed\nVersion: %s\nArchitecture: all\n\n' "$name" "$now" >>/var/lib/dpkg/status
+    echo "Setting up $name ($now)"
 done
 "#;
 
-const STATUS: &[u8] =
+pub(crate) const STATUS: &[u8] =
     b"Package: base\nStatus: install ok installed\nVersion: 1.0\nArchitecture: all\n\n";
 
 /// The programs of a root file system, as a layer; the same for all tests.
-fn programs() -> &'static Vec<u8> {
+pub(crate) fn programs() -> &'static Vec<u8> {
     static TAR: OnceLock<Vec<u8>> = OnceLock::new();
     TAR.get_or_init(|| {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        image_of(&["sh", "cat", "mkdir", "chmod", "rm"], dir.path());
+        let names = ["sh", "cat", "mkdir", "chmod", "chown", "mknod", "mv", "rm"];
+        image_of(&names, dir.path());
         let mut tar = tar::Builder::new(Vec::new());
         tar.append_dir_all(".", dir.path()).expect("memory");
         tar.into_inner().expect("memory")
@@ -52,7 +70,7 @@ fn programs() -> &'static Vec<u8> {
 }
 
 /// An executable in a layer.
-fn program(name: &str, content: &[u8]) -> Vec<u8> {
+pub(crate) fn program(name: &str, content: &[u8]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
     header.set_size(content.len() as u64);
@@ -61,13 +79,13 @@ fn program(name: &str, content: &[u8]) -> Vec<u8> {
     tar.into_inner().expect("memory")
 }
 
-fn run_layers() -> Vec<Vec<u8>> {
+pub(crate) fn run_layers() -> Vec<Vec<u8>> {
     let status = tar_of(&[("var/lib/dpkg/status", STATUS), ("etc/which", b"run\n")]);
     vec![programs().clone(), status]
 }
 
 /// Those of the run image, and more.
-fn build_layers() -> Vec<Vec<u8>> {
+pub(crate) fn build_layers() -> Vec<Vec<u8>> {
     let mut layers = run_layers();
     layers.push(program("usr/bin/apt-get", APT));
     layers.push(program("usr/sbin/some", b"#!/bin/sh\n"));
@@ -76,7 +94,7 @@ fn build_layers() -> Vec<Vec<u8>> {
 }
 
 /// Both images: `run` and `build`.
-fn content() -> Content {
+pub(crate) fn content() -> Content {
     let mut content = Content::default();
     for (tag, layers) in [("run", run_layers()), ("build", build_layers())] {
         let image = content.image(&layers);
@@ -86,7 +104,7 @@ fn content() -> Content {
 }
 
 /// Writes the manifest of the stack `ours`, with these lines for where it comes from.
-fn manifest(case: &Case, from: &str) {
+pub(crate) fn manifest(case: &Case, from: &str) {
     let dir = case.at("manifests");
     fs::create_dir_all(&dir).expect("mkdir");
     let text = format!(
@@ -96,25 +114,25 @@ fn manifest(case: &Case, from: &str) {
     fs::write(dir.join("ours.toml"), text).expect("written");
 }
 
-fn prepare(case: &Case) -> Pybuild {
+pub(crate) fn prepare(case: &Case) -> Pybuild {
     let run = case.pybuild().args(["prepare", "ours", "--json"]);
     given(run, case)
 }
 
-fn given(run: Pybuild, case: &Case) -> Pybuild {
+pub(crate) fn given(run: Pybuild, case: &Case) -> Pybuild {
     let no_proxy = run.env("NO_PROXY", "127.0.0.1");
     no_proxy.args(["--manifests".as_ref(), case.at("manifests").as_path()])
 }
 
 /// What a shell of an image prints.
-fn say(case: &Case, image: &str, script: &str) -> String {
+pub(crate) fn say(case: &Case, image: &str, script: &str) -> String {
     let run = case.pybuild().args(["run", "ours", "--image", image]);
     let ran = given(run, case).args(["--", "sh", "-c", script]).run();
     ran.succeeds().out
 }
 
 /// The digest of an image, and how many packages are in it.
-fn told(ran: &Ran, image: &str) -> (String, u64) {
+pub(crate) fn told(ran: &Ran, image: &str) -> (String, u64) {
     let json: Value = serde_json::from_str(&ran.out).expect("JSON");
     let images = json.as_array().expect("a list");
     let found = images.iter().find(|found| found["image"] == image);
@@ -127,11 +145,11 @@ fn told(ran: &Ran, image: &str) -> (String, u64) {
 }
 
 /// Whether this host can sandbox: what needs no sandbox is tested all the same.
-fn can_sandbox() -> bool {
+pub(crate) fn can_sandbox() -> bool {
     crate::kit::shared_store().is_some()
 }
 
-fn images_of(server: &Server) -> String {
+pub(crate) fn images_of(server: &Server) -> String {
     let at = server.url("/team/image").replace("http://", "");
     format!("image.build = \"{at}:build\"\nimage.run = \"{at}:run\"")
 }
@@ -167,7 +185,7 @@ fn a_stack_comes_from_a_registry_and_is_fetched_once() {
 }
 
 /// Writes an OCI layout.
-fn lay_out(content: &Content, dir: &Path) {
+pub(crate) fn lay_out(content: &Content, dir: &Path) {
     let blobs = dir.join("blobs/sha256");
     fs::create_dir_all(&blobs).expect("mkdir");
     fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("written");
@@ -287,6 +305,69 @@ fn packages_are_one_more_layer() {
     case.is_clean();
 }
 
+/// A file whose group is not root's, in a layer.
+fn secret() -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(2);
+    header.set_mode(0o640);
+    header.set_gid(42);
+    tar.append_data(&mut header, "etc/secret", &b"x\n"[..])
+        .expect("memory");
+    tar.into_inner().expect("memory")
+}
+
+#[test]
+fn a_layer_of_packages_says_who_owns_what() {
+    if !can_sandbox() {
+        return;
+    }
+    let case = Case::bare();
+    let mut content = Content::default();
+    let layers = [build_layers(), vec![secret()]].concat();
+    let image = content.image(&layers);
+    content.tag("build", &image);
+    lay_out(&content, &case.at("images"));
+    let from = "image.build = \"oci:../images:build\"\npackages.build = [\"owned\"]";
+    manifest(&case, from);
+    let ran = prepare(&case).run().succeeds();
+    assert!(!ran.err.contains("recorded"), "{}", ran.err);
+    let json: Value = serde_json::from_str(&ran.out).expect("JSON");
+    let layers = json[1]["layers"].as_array().expect("layers");
+    let top = Path::new(layers[1].as_str().expect("a path"));
+    let ownership = rootfs::ownership(top.parent().expect("a layer")).expect("readable");
+    let ownership = ownership.expect("it was written down");
+    let found: Vec<_> = ownership
+        .iter()
+        // The rest of the image is whoever's who runs this test.
+        .filter(|(path, _)| path.starts_with(b"etc/") || path.starts_with(b"opt/"))
+        .map(|(path, owned)| {
+            let is_device = owned.device.is_some();
+            (path, owned.uid, owned.gid, owned.mode, is_device)
+        })
+        .collect();
+    let expected = [
+        // Of the layer below, and copied when it was written to.
+        (&b"etc/secret"[..], 0, 42, None, false),
+        (b"opt/device", 0, 0, Some(0o640), true),
+        (b"opt/program", 0, 42, Some(0o2755), false),
+        (b"opt/renamed", 7, 7, None, false),
+        (b"opt/spool", 5, 60, Some(0o2770), false),
+    ];
+    assert_eq!(found, expected);
+    let mode = |name: &str| {
+        let found = fs::symlink_metadata(top.join(name)).expect(name);
+        found.permissions().mode() & 0o7777
+    };
+    assert_eq!((mode("opt/program"), mode("opt/spool")), (0o755, 0o770));
+    assert!(!top.join("opt/device").exists());
+    // An older pybuild has not written it.
+    fs::remove_file(top.with_file_name("ownership.jsonl")).expect("removed");
+    let none = rootfs::ownership(top.parent().expect("a layer"));
+    assert_eq!(none.expect("readable"), None);
+    case.is_clean();
+}
+
 #[test]
 fn what_apt_fails_with_is_told() {
     if !can_sandbox() {
@@ -328,92 +409,6 @@ fn what_apt_fails_with_is_told() {
         prepare(&case).run().fails(code, said);
         case.is_clean();
     }
-}
-
-#[test]
-fn what_registries_say_is_told() {
-    let case = Case::bare();
-    let server = Server::start(|_, request| content().answer(request));
-    let at = server.url("/team/image").replace("http://", "");
-    let denying =
-        Server::start(|_, _| Reply::status(401).header("WWW-Authenticate: Basic realm=\"a\""));
-    let denied = denying.url("/team/image").replace("http://", "");
-    let closed = format!("127.0.0.1:{}/team/image", closed_port());
-    let table = [
-        (
-            format!("{at}:none"),
-            2,
-            "see that the manifest names an image that is there",
-        ),
-        (format!("{denied}:build"), 2, "docker login"),
-        (format!("{closed}:build"), 75, "run the same command again"),
-    ];
-    for (image, code, said) in table {
-        manifest(&case, &format!("image.build = \"{image}\""));
-        prepare(&case).run().fails(code, &[said, &image]);
-    }
-    manifest(&case, "directory = \"/nowhere\"");
-    let said = "nothing that the stack ours can be made from is on this host: /nowhere";
-    prepare(&case).run().fails(2, &[said]);
-    assert_eq!(files_below(&case.store().join("layers")), [""; 0]);
-}
-
-/// A registry that wants the user `me` with the password `secret`.
-fn guarded() -> Server {
-    let content = content();
-    Server::start(move |_, request| match request.header("authorization") {
-        Some("Basic bWU6c2VjcmV0") => content.answer(request),
-        _ => Reply::status(401).header("WWW-Authenticate: Basic realm=\"a\""),
-    })
-}
-
-#[test]
-fn credentials_are_those_of_whoever_starts_pybuild() {
-    if !can_sandbox() {
-        return;
-    }
-    let case = Case::bare();
-    let server = guarded();
-    manifest(&case, &images_of(&server));
-    let registry = server.url("").replace("http://", "");
-    // Nobody else may look into it: root's worker could not.
-    let private = case.at("private");
-    fs::create_dir(&private).expect("mkdir");
-    let file = private.join("config.json");
-    let auths = json!({"auths": {registry: {"auth": "bWU6c2VjcmV0"}}});
-    fs::write(&file, auths.to_string()).expect("written");
-    fs::set_permissions(&private, Permissions::from_mode(0o700)).expect("chmod");
-    prepare(&case).run().fails(2, &["docker login"]);
-
-    // The directory for what is built is root's, if it is root who builds: there is a worker.
-    let formulae = Formula::hello().check("exit 0").write(&case.at(""));
-    let run = case
-        .pybuild()
-        .args(["sandbox", "ours", "hello-1.0", "--formulae"])
-        .args([formulae.as_path(), "--source-mirror".as_ref()])
-        .args([
-            case.at("sources").as_path(),
-            "--output".as_ref(),
-            &case.dist(),
-        ]);
-    let ran = given(run, &case).env("DOCKER_CONFIG", &private).run();
-    // There is no compiler in the image: what matters is that it got there.
-    assert_eq!(ran.code, 1, "{}", ran.err);
-    assert!(
-        !ran.err.contains("secret") && !ran.err.contains("bWU6"),
-        "{}",
-        ran.err
-    );
-    assert_eq!(say(&case, "build", "cat /etc/build"), "build\n");
-
-    let other = Case::bare();
-    manifest(&other, &images_of(&server));
-    prepare(&other)
-        .env("DOCKER_CONFIG", &private)
-        .run()
-        .succeeds();
-    let who = if is_root() { "as root" } else { "as a user" };
-    assert_eq!(say(&other, "run", "cat /etc/which"), "run\n", "{who}");
 }
 
 #[test]

@@ -67,6 +67,7 @@ pub(crate) fn shared_store() -> Option<&'static Path> {
     static STORE: OnceLock<Option<PathBuf>> = OnceLock::new();
     let store = STORE.get_or_init(|| {
         let store = base().join("store");
+        renew(&store);
         let ran = pybuild(&store).args(["prepare", STACK]).run();
         if ran.code == 3 {
             assert!(std::env::var_os("CI").is_none(), "{}", ran.err);
@@ -77,6 +78,21 @@ pub(crate) fn shared_store() -> Option<&'static Path> {
         Some(store)
     });
     store.as_deref()
+}
+
+/// Takes away what a pybuild of before layers said what they hold has prepared.
+fn renew(store: &Path) {
+    let is_old = |key: &String| {
+        let path = store.join("layers").join(key).join("layer.json");
+        fs::read_to_string(path).is_ok_and(|text| !text.contains("\"contents\""))
+    };
+    if names(&store.join("layers")).iter().any(is_old) {
+        for room in ["rootfs", "layers"] {
+            fs::remove_dir_all(store.join(room)).expect("removed");
+            fs::create_dir(store.join(room)).expect("mkdir");
+            give(&store.join(room));
+        }
+    }
 }
 
 #[allow(clippy::print_stderr)] // for the person who runs the tests
@@ -149,10 +165,18 @@ impl Case {
         self.is_quiet();
     }
 
-    /// Fails if a process or a mount of ours is left.
+    /// Fails if a process or a mount of ours is left. The sandbox's own processes have a moment to
+    /// end, `run` does not wait for them once their command and all it has started are dead; and so
+    /// has what is dead but for its number: it has no command line any more.
     #[track_caller]
     pub(crate) fn is_quiet(&self) {
-        let left = processes_of(self.dir.path());
+        let is_ending = |line: &String| line.contains(": pybuild-sandbox") || line.ends_with(": ");
+        let mut left = processes_of(self.dir.path());
+        let start = Instant::now();
+        while !left.is_empty() && left.iter().all(is_ending) && start.elapsed().as_secs() < 10 {
+            std::thread::sleep(Duration::from_millis(5));
+            left = processes_of(self.dir.path());
+        }
         assert!(left.is_empty(), "processes are left: {left:?}");
         let mounts = fs::read_to_string("/proc/self/mountinfo").expect("/proc");
         let path = self.dir.path().to_str().expect("a path of ASCII");

@@ -42,10 +42,7 @@ fn mistakes_on_the_command_line_are_named_with_what_was_meant() {
         ),
         (
             &["sandbox", "debian-12", "../hello-1.0"],
-            &[
-                "`../hello` is not the name of a formula",
-                "lower-case letters",
-            ],
+            &["`..` is not the name of a formula", "lower-case letters"],
         ),
         (
             &["sandbox", "debian-12", "hello-1.0", "--profile", "plane"],

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use pybuild::model::{Quiet, Sha256};
 use pybuild::net::{Client, Settings};
-use pybuild::rootfs::Tools;
 use pybuild::rootfs::image::{Flat, ImageError, LayerBlob, flatten};
 use pybuild::rootfs::oci::Access;
+use pybuild::rootfs::{Mirrors, Tools};
 use pybuild::sandbox::Host;
 use pybuild::store::Store;
 use pybuild::sys::interrupt::Interrupt;
@@ -62,6 +62,7 @@ impl Place {
                 host: &self.host,
                 observer: &Quiet,
                 interrupt: &self.interrupt,
+                mirrors: Mirrors::none(),
                 mirror: None,
                 access: &|| Ok(Access::default()),
                 jobs: 1,

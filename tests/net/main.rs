@@ -7,5 +7,6 @@ mod kit;
 mod many;
 mod resume;
 #[path = "../support/server.rs"]
+#[allow(dead_code)] // the registries' own tests use the rest
 mod server;
 mod trouble;

@@ -205,11 +205,12 @@ fn hostile_archives_are_refused() {
         members.push((name.to_owned(), what));
         bytes(&members)
     };
-    let list = |list: Value| {
+    let with_list = |list: Vec<u8>| {
         let mut members = sound.clone();
-        members[1].1 = What::File(list.to_string().into_bytes());
+        members[1].1 = What::File(list);
         bytes(&members)
     };
+    let list = |list: Value| with_list(list.to_string().into_bytes());
     let link = |to: &'static str| {
         let mut members = sound.clone();
         members[3].1 = What::Symlink(to);
@@ -235,6 +236,8 @@ fn hostile_archives_are_refused() {
         ("garbage after", garbage),
         ("nothing", Vec::new()),
         ("no list", list(json!({}))),
+        ("huge list", with_list(vec![b' '; (4 << 20) + 1])),
+        ("deep list", with_list(b"[".repeat(4 << 20))),
         ("empty list", list(json!([]))),
         (
             "layer missing",

@@ -89,11 +89,19 @@ fn documents_that_are_not_what_they_should_be_are_refused() {
     let sound = content.manifests["v1"].1.clone();
     let page = Reply::ok(b"<html>Log in here</html>").header("Content-Type: text/html");
     let huge = Reply::ok(&vec![b' '; (4 << 20) + 1]);
+    // 1 GiB of one.
+    let giant = Reply::ok(&vec![b' '; 1 << 20]).repeated(1 << 10);
+    let deep = b"[".repeat(4 << 20);
+    let deep_inside = [&b"{\"schemaVersion\":2,\"x\":"[..], &deep[..3 << 20]].concat();
     let old = br#"{"schemaVersion":1,"name":"x","tag":"y","fsLayers":[],"history":[]}"#;
     let table: Vec<(&str, Reply)> = vec![
         ("is not the JSON of", page),
         ("more than 4194304 bytes", huge.clone()),
         ("more than 4194304 bytes", huge.chunked()),
+        ("more than 4194304 bytes", giant.clone()),
+        ("more than 4194304 bytes", giant.chunked()),
+        ("is not the JSON of", Reply::ok(&deep)),
+        ("is not the JSON of", Reply::ok(&deep_inside)),
         ("schema 1", Reply::ok(old)),
         (
             "gave SHA-256",

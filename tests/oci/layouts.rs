@@ -135,9 +135,12 @@ fn directories_that_are_none_are_told() {
     let place = format!("oci:{}", dir.display());
     assert!(matches!(here.resolve(&place), Err(OciError::Fs(_))));
     fs::create_dir(&dir).expect("mkdir");
+    let huge = " ".repeat((4 << 20) + 1);
     for (file, text) in [
+        ("oci-layout", &*huge),
         ("oci-layout", "{}"),
         ("oci-layout", r#"{"imageLayoutVersion": "1.0.0"}"#),
+        ("index.json", &*huge),
         ("index.json", "{}"),
         ("index.json", r#"{"schemaVersion": 2, "manifests": []}"#),
     ] {

@@ -10,7 +10,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use pybuild::model::Sha256;
-use pybuild::publish::{Content, Mode, Put};
+use pybuild::publish::{Content, Mode, Put, Remote};
+use tempfile::TempDir;
 
 use crate::kit::{bytes, directory, get, interrupt, list, put_file};
 use crate::s3::LARGE;
@@ -85,6 +86,18 @@ fn a_killed_copy_leaves_nothing_and_the_next_succeeds() {
 /// Four parts are sent at once, so that one is done when the fifth is under way.
 const FIFTH: u64 = (33 << 20) + 1;
 
+/// A bucket with the upload of this to `a/k` in it, by a process that was killed under way.
+fn killed_upload(content: &[u8]) -> (TempDir, Server, Remote) {
+    let root = root();
+    let server = Server::start(root.path(), AWS);
+    let remote = remote(&server.url(), &[]);
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("file");
+    fs::write(&path, content).expect("write");
+    killed_put(&server.url(), &path, FIFTH);
+    (root, server, remote)
+}
+
 #[test]
 fn a_killed_upload_is_gone_on_with() {
     let root = root();
@@ -123,14 +136,8 @@ fn a_killed_upload_is_gone_on_with() {
 
 #[test]
 fn another_files_upload_is_not_gone_on_with_and_goes() {
-    let root = root();
-    let server = Server::start(root.path(), AWS);
-    let remote = remote(&server.url(), &[]);
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let path = dir.path().join("file");
     let (one, other) = (bytes(4, LARGE), bytes(6, LARGE));
-    fs::write(&path, &one).expect("write");
-    killed_put(&server.url(), &path, FIFTH);
+    let (_root, server, remote) = killed_upload(&one);
     assert_eq!(
         put_file(&remote, "a/k", &other, Mode::Create).expect("put"),
         Put::Written
@@ -141,14 +148,8 @@ fn another_files_upload_is_not_gone_on_with_and_goes() {
 
 #[test]
 fn uploads_of_other_keys_are_left_alone() {
-    let root = root();
-    let server = Server::start(root.path(), AWS);
-    let remote = remote(&server.url(), &[]);
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let path = dir.path().join("file");
     let content = bytes(4, LARGE);
-    fs::write(&path, &content).expect("write");
-    killed_put(&server.url(), &path, FIFTH);
+    let (_root, server, remote) = killed_upload(&content);
     // The other's key begins with this one, and the bytes are the same.
     put_file(&remote, "a", &content, Mode::Create).expect("put");
     assert_eq!(get(&remote, "a").expect("read"), Some(content));
@@ -159,18 +160,12 @@ fn uploads_of_other_keys_are_left_alone() {
 /// Two builds of one thing may begin alike.
 #[test]
 fn parts_of_another_file_that_begins_alike_are_not_taken() {
-    let root = root();
-    let server = Server::start(root.path(), AWS);
-    let remote = remote(&server.url(), &[]);
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let path = dir.path().join("file");
     let one = bytes(4, LARGE);
     let mut other = one.clone();
     for part in 1..5 {
         other[(part << 23) + 1] ^= 1;
     }
-    fs::write(&path, &one).expect("write");
-    killed_put(&server.url(), &path, FIFTH);
+    let (_root, server, remote) = killed_upload(&one);
     assert!(server.uploads()[0].1 >= 1);
     put_file(&remote, "a/k", &other, Mode::Create).expect("put");
     assert_eq!(get(&remote, "a/k").expect("read"), Some(other));
@@ -179,14 +174,8 @@ fn parts_of_another_file_that_begins_alike_are_not_taken() {
 
 #[test]
 fn an_upload_of_what_somebody_else_has_put_goes() {
-    let root = root();
-    let server = Server::start(root.path(), AWS);
-    let remote = remote(&server.url(), &[]);
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let path = dir.path().join("file");
     let content = bytes(4, LARGE);
-    fs::write(&path, &content).expect("write");
-    killed_put(&server.url(), &path, FIFTH);
+    let (root, server, remote) = killed_upload(&content);
     assert_eq!(server.uploads().len(), 1);
     let there = root.path().join("bucket/p/a/k");
     fs::create_dir_all(there.parent().expect("a parent")).expect("mkdir");

@@ -25,6 +25,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     // `sys` for `sys::fs`: files of `--formulae DIR` are read with errors that name them.
     ("formula", &["model", "sys"]),
     ("artifact", &["model", "sys", "store", "archive", "sandbox"]),
+    ("inspect", &["model", "archive", "artifact"]),
     (
         "publish",
         &["model", "sys", "store", "net", "archive", "artifact"],
@@ -44,6 +45,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "publish", "build",
         ],
     ),
+    ("suite", &["model", "sys", "store", "sandbox"]),
     ("farm", &["model", "sys", "formula"]),
     ("ui", &["model"]),
     ("cli", &["model"]),
@@ -51,7 +53,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "cmd",
         &[
             "model", "sys", "store", "net", "archive", "sandbox", "rootfs", "formula", "artifact",
-            "publish", "build", "verify", "farm", "ui", "cli",
+            "inspect", "publish", "build", "verify", "suite", "farm", "ui", "cli",
         ],
     ),
     ("lib", &[]),

@@ -109,6 +109,13 @@ impl Sandbox {
         path
     }
 
+    /// A file that belongs to them.
+    pub(crate) fn own_file(&self, name: &str, text: &str) {
+        let path = self.at(name);
+        fs::write(&path, text).expect("write");
+        give(&self.host, &path);
+    }
+
     /// Runs a shell script, to its end.
     pub(crate) fn run(&mut self, script: &str) -> Ran {
         self.exec(&["sh", "-c", script])
@@ -259,4 +266,16 @@ pub(crate) fn answer(calls: &[libc::c_long], errno: i32) {
     program.push(word(give, 0, 0, libc::SECCOMP_RET_ALLOW));
     pybuild::sys::process::no_new_privileges().expect("no_new_privs");
     pybuild::sys::process::install_filter(&program).expect("a filter");
+}
+
+/// A filter that lets everything pass: one that only has a listener. It needs `no_new_privs`.
+pub(crate) fn nothing_to_hear() -> Vec<libc::sock_filter> {
+    pybuild::sys::process::no_new_privileges().expect("no_new_privs");
+    let code = libc::BPF_RET | libc::BPF_K;
+    vec![libc::sock_filter {
+        code: u16::try_from(code).expect("an opcode"),
+        jt: 0,
+        jf: 0,
+        k: libc::SECCOMP_RET_ALLOW,
+    }]
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use pybuild::sandbox::{End, Failure, Input, Output, SandboxError, doctor};
+use pybuild::sandbox::{End, Failure, Identity, Input, Network, Output, SandboxError, doctor};
 use pybuild::sys::interrupt::Interrupt;
 
 use super::kit::{
@@ -29,6 +29,23 @@ fn exits_and_signals_are_told_apart() {
     for (script, end) in table {
         assert_eq!(Sandbox::new().run(script).outcome.end, end, "{script}");
     }
+}
+
+/// Who has children is the thread that made them (`proc_pid_children(5)`); the dead count until they
+/// were waited for.
+#[test]
+fn a_sandbox_that_was_started_ahead_and_is_not_needed_leaves_nobody() {
+    if cannot_sandbox() {
+        return;
+    }
+    let children = || fs::read_to_string("/proc/thread-self/children").expect("/proc");
+    let launcher = launcher();
+    launcher
+        .start_ahead(Identity::BUILDER, Network::None)
+        .expect("started");
+    assert_eq!(children().split_whitespace().count(), 1);
+    drop(launcher);
+    assert_eq!(children(), "");
 }
 
 #[test]

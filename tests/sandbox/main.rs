@@ -6,4 +6,5 @@ mod denied;
 mod kit;
 mod life;
 mod limits;
+mod owners;
 mod rootfs;

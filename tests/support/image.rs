@@ -33,8 +33,14 @@ pub(crate) fn image_of(programs: &[&str], image: &Path) {
     loop {
         let (sound, broken) = elves(&Tree::read(&dir).expect("a tree")).expect("readable");
         assert!(broken.is_empty());
-        let found =
-            resolve(&sound, &host, &"/bin".parse().expect("a path"), machine).expect("readable");
+        let found = resolve(
+            &sound,
+            &host,
+            &"/bin".parse().expect("a path"),
+            &[],
+            machine,
+        )
+        .expect("readable");
         assert_eq!(found.unresolved, []);
         let interpreters = sound.iter().filter_map(|elf| elf.interpreter.clone());
         for interpreter in interpreters.map(PathBuf::from) {

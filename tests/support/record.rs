@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use pybuild::artifact::record::{
-    ArtifactRecord, ImageRecord, MakingRecord, Needs, Origin, ProductRecord, Record, SourceRecord,
-    ToolRecord,
+    ArtifactRecord, Contents, ImageRecord, MakingRecord, Needs, Origin, ProductRecord, Record,
+    SourceRecord, ToolRecord,
 };
 use pybuild::model::{Arch, FormulaRef, Kind, Sha256};
 
@@ -22,7 +22,8 @@ pub(crate) fn record(
     let origin = Origin {
         product: ProductRecord {
             name: reference.name().clone(),
-            version: reference.version().clone(),
+            version: reference.version().cloned(),
+            script: None,
             kind,
             stack: "debian-12".parse().expect("a stack"),
             arch: Arch::Amd64,
@@ -40,6 +41,7 @@ pub(crate) fn record(
             patches: Vec::new(),
             files: Vec::new(),
             dependencies: Vec::new(),
+            archives: Vec::new(),
             build_image: image(),
             run_image: image(),
             steps: Vec::new(),
@@ -53,5 +55,11 @@ pub(crate) fn record(
         version: "0".to_owned(),
         build_revision: 1,
     };
-    Record::new(origin, Needs::default(), artifact, tool)
+    Record::new(
+        origin,
+        Needs::default(),
+        Contents::default(),
+        artifact,
+        tool,
+    )
 }

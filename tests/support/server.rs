@@ -66,6 +66,8 @@ pub(crate) struct Reply {
     fault: Fault,
     /// After so many bytes of the body; `None` is before the head.
     at: Option<usize>,
+    /// How often the body is sent: a large one need not be made.
+    times: usize,
     pause: Duration,
 }
 
@@ -78,6 +80,7 @@ impl Reply {
             framing: Framing::Length,
             fault: Fault::None,
             at: Some(0),
+            times: 1,
             pause: Duration::ZERO,
         }
     }
@@ -127,6 +130,11 @@ impl Reply {
         }
     }
 
+    /// The same body, so many times over.
+    pub(crate) fn repeated(self, times: usize) -> Self {
+        Self { times, ..self }
+    }
+
     fn fault(self, fault: Fault, at: Option<usize>) -> Self {
         Self { fault, at, ..self }
     }
@@ -162,7 +170,7 @@ impl Reply {
 
     fn head(&self) -> String {
         let framing = match self.framing {
-            Framing::Length => format!("Content-Length: {}", self.body.len()),
+            Framing::Length => format!("Content-Length: {}", self.body.len() * self.times),
             Framing::Chunked => "Transfer-Encoding: chunked".to_owned(),
             Framing::Unframed => "Connection: close".to_owned(),
         };
@@ -306,18 +314,20 @@ fn answer(mut stream: &TcpStream, shared: &Shared, reply: &Reply) -> Option<()> 
     } else {
         at.min(reply.body.len())
     }];
-    if reply.framing == Framing::Chunked {
+    for _ in 0..reply.times {
+        if reply.framing != Framing::Chunked {
+            stream.write_all(body).ok()?;
+            continue;
+        }
         for chunk in body.chunks(10_000) {
             let size = format!("{:x}\r\n", chunk.len());
             stream.write_all(size.as_bytes()).ok()?;
             stream.write_all(chunk).ok()?;
             stream.write_all(b"\r\n").ok()?;
         }
-        if whole {
-            stream.write_all(b"0\r\n\r\n").ok()?;
-        }
-    } else {
-        stream.write_all(body).ok()?;
+    }
+    if whole && reply.framing == Framing::Chunked {
+        stream.write_all(b"0\r\n\r\n").ok()?;
     }
     match reply.fault {
         Fault::None => Some(()),

@@ -63,12 +63,20 @@ impl Tarball {
         block[156] = entry.flag;
         put(&mut block, 157, entry.link);
         put(&mut block, 257, entry.magic);
-        put(&mut block, 148, b"        ");
-        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
-        put(&mut block, 148, format!("{sum:06o}\0 ").as_bytes());
+        let at = self.0.len();
         self.0.extend_from_slice(&block);
+        self = self.seal(at);
         self.0.extend_from_slice(entry.data);
         self.0.resize(self.0.len().next_multiple_of(512), 0);
+        self
+    }
+
+    /// Writes the checksum of the header at `at`.
+    pub(crate) fn seal(mut self, at: usize) -> Self {
+        let block = &mut self.0[at..at + 512];
+        block[148..156].copy_from_slice(b"        ");
+        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         self
     }
 

@@ -4,7 +4,7 @@ mod bytes;
 mod members;
 mod papers;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -139,6 +139,7 @@ fn sound_facts() -> Facts {
         inside: Some(Inside::Whole {
             entries: 1,
             bytes: 1,
+            directories: BTreeMap::new(),
             wrong: Unsafe::default(),
         }),
     });
@@ -149,6 +150,18 @@ fn sound_facts() -> Facts {
         uploads: Some(Vec::new()),
         ..Facts::default()
     }
+}
+
+#[test]
+fn a_record_of_an_older_pybuild_is_sound() {
+    let dist = Dist::sound();
+    for key in [PYTHON, SQLITE, FLAT] {
+        dist.amend(key, |record| (record.schema, record.contents) = (1, None));
+    }
+    let report = dist.verify();
+    assert_eq!(report.findings, []);
+    assert_eq!(report.verdict(), Verdict::Sound);
+    assert_eq!(dist.index().archives().len(), 3);
 }
 
 #[test]

@@ -140,12 +140,12 @@ fn identified(dist: &mut Dist, stack: &str) -> Option<Report> {
 /// The header of one of two versions.
 fn header_of(version: &str) -> Entry<'static> {
     let content: &[u8] = match version {
-        "3.7.2" => b"#define PY_VERSION \"3.7.2\"\n",
-        _ => b"#define PY_VERSION \"3.7.3\"\n",
+        "3.3.2" => b"#define PY_VERSION \"3.3.2\"\n",
+        _ => b"#define PY_VERSION \"3.3.3\"\n",
     };
     Entry {
         content,
-        ..file("include/python3.7m/patchlevel.h")
+        ..file("include/python3.3m/patchlevel.h")
     }
 }
 
@@ -159,9 +159,9 @@ fn what_is_inside_must_be_what_the_name_says() {
     let right = "debian-12/libraries/tool-1.0.tar.gz";
     let other = "debian-12/libraries/tool-1.1.tar.gz";
     let mistaken = "debian-12/runtimes/python-3.4.10.tar.gz";
-    let lossy = "debian-12/runtimes/python-3.7.2.tar.gz";
-    let sound = "debian-12/runtimes/python-3.7.3.tar.gz";
-    let empty = "debian-12/runtimes/python-3.7.4.tar.gz";
+    let lossy = "debian-12/runtimes/python-3.3.2.tar.gz";
+    let sound = "debian-12/runtimes/python-3.3.3.tar.gz";
+    let empty = "debian-12/runtimes/python-3.3.4.tar.gz";
     let says = "#!/bin/sh\necho 1.0\n";
     dist.put(right, &made_of(&[program("bin/tool", says)]).bytes);
     dist.put(other, &made_of(&[program("bin/tool", says)]).bytes);
@@ -170,16 +170,16 @@ fn what_is_inside_must_be_what_the_name_says() {
         let entry = program("bin/python3", &text);
         dist.put(key, &made_of(&[entry, header_of(version)]).bytes);
     };
-    python(mistaken, "3.7.2", "nothing");
-    python(lossy, "3.7.2", "_ssl");
-    python(sound, "3.7.3", "nothing");
-    dist.put(empty, &made_of(&[header_of("3.7.2")]).bytes);
+    python(mistaken, "3.3.2", "nothing");
+    python(lossy, "3.3.2", "_ssl");
+    python(sound, "3.3.3", "nothing");
+    dist.put(empty, &made_of(&[header_of("3.3.2")]).bytes);
     let Some(report) = identified(&mut dist, "debian-12") else {
         return;
     };
     assert_eq!(
         found(&report),
-        [other, mistaken, lossy, empty].map(|key| (key, Rule::Identity))
+        [other, lossy, empty, mistaken].map(|key| (key, Rule::Identity))
     );
     let said = |key: &str| -> Vec<&str> {
         let of = report.findings.iter().filter(|finding| finding.key == key);
@@ -188,8 +188,8 @@ fn what_is_inside_must_be_what_the_name_says() {
     assert_eq!(
         said(mistaken),
         [
-            "its include/python3.7m/patchlevel.h is of 3.7.2, not 3.4.10",
-            "the check version at /app/.heroku/python: it is 3.7.2, not 3.4.10",
+            "its include/python3.3m/patchlevel.h is of 3.3.2, not 3.4.10",
+            "the check version at /app/.heroku/python: it is 3.3.2, not 3.4.10",
         ]
     );
     assert_eq!(
@@ -255,8 +255,8 @@ fn what_cannot_be_identified_is_not_called_sound() {
 fn what_its_record_says_of_it_must_hold_too() {
     let mut dist = Dist::empty();
     let tool = "debian-12/runtimes/tool-1.0.tar.gz";
-    let dangling = "debian-12/runtimes/python-3.7.2.tar.gz";
-    let lossy = "debian-12/runtimes/python-3.7.3.tar.gz";
+    let dangling = "debian-12/runtimes/python-3.3.2.tar.gz";
+    let lossy = "debian-12/runtimes/python-3.3.3.tar.gz";
     let recorded = |key: &str, reference: &str, entries: &[Entry<'_>], module: &str| {
         dist.add(key, reference);
         dist.forge(key, &made_of(entries));
@@ -265,15 +265,15 @@ fn what_its_record_says_of_it_must_hold_too() {
             record.making.modules = vec![module.to_owned()];
         });
     };
-    let lost = interpreter("3.7.3", "_special");
+    let lost = interpreter("3.3.3", "_special");
     let python = program("bin/python", &lost);
     let says = program("bin/tool", "#!/bin/sh\necho 1.0\n");
     recorded(tool, "tool-1.0", &[says, python], "_special");
     let python = program("bin/python", &lost);
-    recorded(lossy, "python-3.7.3", &[python], "_special");
-    let text = interpreter("3.7.2", "nothing");
+    recorded(lossy, "python-3.3.3", &[python], "_special");
+    let text = interpreter("3.3.2", "nothing");
     let entries = [program("bin/python", &text), symlink("gone", "nothing")];
-    recorded(dangling, "python-3.7.2", &entries, "json");
+    recorded(dangling, "python-3.3.2", &entries, "json");
     let Some(report) = identified(&mut dist, "debian-12") else {
         return;
     };

@@ -160,7 +160,7 @@ fn what_is_not_sound_is_left_out_and_told() {
         "its record is of what belongs at `debian-12/runtimes/python-9.0.tar.gz`",
         &|key| {
             dist.amend(key, |record| {
-                record.product.version = "9.0".parse().expect("a version");
+                record.product.version = "9.0".parse().ok();
             });
         },
     );

@@ -23,13 +23,13 @@ pub(super) type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// What becomes of an extended attribute.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(in crate::archive) enum Fate {
     Kept,
     Recorded,
     Dropped,
 }
 
-pub(super) fn fate(name: &[u8]) -> Fate {
+pub(in crate::archive) fn fate(name: &[u8]) -> Fate {
     const OBEYED: [&[u8]; 4] = [
         b"user.overlay.",
         b"user.fuseoverlayfs.",

@@ -120,11 +120,12 @@ impl Sharing<'_> {
                 let write = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
                 let source = openat(from, name, read, Mode::empty());
                 let mut source = File::from(source.map_err(self.failed("open", at))?);
-                let copy = openat(to, name, write, mode);
+                // To be given attributes it must be writable: xattr(7).
+                let copy = openat(to, name, write, mode | Mode::S_IWUSR);
                 let mut copy = File::from(copy.map_err(self.failed("create", at))?);
                 io::copy(&mut source, &mut copy).map_err(self.failed("write", at))?;
-                fchmod(&copy, mode).map_err(self.failed("chmod", at))?;
                 copy_xattrs(source.as_fd(), copy.as_fd()).map_err(self.failed("setxattr", at))?;
+                fchmod(&copy, mode).map_err(self.failed("chmod", at))?;
                 futimens(&copy, &time, &time).map_err(self.failed("utimensat", at))?;
                 return Ok(());
             }

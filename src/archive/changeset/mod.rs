@@ -40,9 +40,10 @@ use super::{ArchiveError, Limits, Trust, name, pipe};
 use crate::model::Sha256;
 use crate::sys::fs::FsError;
 
+pub(super) use attributes::{Fate, fate};
 pub use ownership::{DeviceNode, Owned, Ownership};
 use walk::{Missing, Walk};
-use whiteout::{Meaning, meaning};
+pub(super) use whiteout::{Meaning, meaning};
 
 /// A tree that layers are being applied to, the lowest first. If one fails, the tree is of no use.
 pub struct Merge {
@@ -145,7 +146,7 @@ impl Merge {
             let (dir, name) = split(&path);
             let failed = |error| match error {
                 TreeError::Refused(why) => ArchiveError::Refused {
-                    member: path.escape_ascii().to_string(),
+                    member: name::shown(&path),
                     why,
                 },
                 TreeError::Fs(error) => error.into(),

@@ -99,7 +99,8 @@ impl Ownership {
         self.0.iter().map(|(path, owned)| (&path[..], owned))
     }
 
-    pub(super) fn set(&mut self, path: Vec<u8>, owned: Owned) {
+    /// Says what a path, relative to the tree and without dots, would be.
+    pub fn set(&mut self, path: Vec<u8>, owned: Owned) {
         if owned == Owned::default() {
             self.0.remove(&path);
         } else {

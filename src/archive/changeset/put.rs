@@ -75,9 +75,15 @@ impl Merge {
         members: &mut Members<'_, R>,
     ) -> Result<(), MemberError> {
         let mode = permissions(attributes::mode(Kind::File, member.mode));
+        // Who may not write to a file may not give it attributes either: xattr(7).
+        let first = if member.xattrs.is_empty() {
+            mode
+        } else {
+            mode | Mode::S_IWUSR
+        };
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
         let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-        let fd = self.put(name, "create", |dir, name| openat(dir, name, flags, mode))?;
+        let fd = self.put(name, "create", |dir, name| openat(dir, name, flags, first))?;
         let mut file = File::from(fd);
         loop {
             let data = members.data()?;
@@ -87,19 +93,19 @@ impl Merge {
             file.write_all(data)
                 .map_err(|error| ArchiveError::from(self.walk.failed("write", name)(error)))?;
         }
-        let failed = |call| {
-            let failed = self.walk.failed(call, name);
-            move |errno: Errno| TreeError::from(failed(errno))
-        };
-        if self.walk.masked(mode) {
-            fchmod(&file, mode).map_err(failed("chmod"))?;
-        }
-        let time = spec(member.mtime);
-        futimens(&file, &time, &time).map_err(failed("utimensat"))?;
         if !member.xattrs.is_empty() {
             let set = self.set_xattrs(file.as_fd(), name, &member.xattrs);
             set.map_err(TreeError::from)?;
         }
+        let failed = |call| {
+            let failed = self.walk.failed(call, name);
+            move |errno: Errno| TreeError::from(failed(errno))
+        };
+        if self.walk.masked(mode) || first != mode {
+            fchmod(&file, mode).map_err(failed("chmod"))?;
+        }
+        let time = spec(member.mtime);
+        futimens(&file, &time, &time).map_err(failed("utimensat"))?;
         Ok(())
     }
 
@@ -161,7 +167,8 @@ impl Merge {
         if self.above {
             self.followed.extend(way.followed);
         }
-        let source = self.links.path_of(last);
+        // Without symlinks, one of which may be what this entry replaces.
+        let (from, source) = (self.links.path_of(b""), self.links.path_of(last));
         let owned = self.ownership.get(&source).cloned().unwrap_or_default();
         if self.times.contains_key(&source) {
             return Err(TreeError::Refused("it links to a directory"));
@@ -181,7 +188,7 @@ impl Merge {
                 // What is in the way may have held the target.
                 Err(Errno::EEXIST) => {
                     self.remove(name)?;
-                    if self.links.go(dir, Missing::Leave)?.is_none() {
+                    if self.links.go(&from, Missing::Leave)?.is_none() {
                         return Err(NOTHING);
                     }
                 }

@@ -125,14 +125,20 @@ impl Walk {
                 self.steps.pop();
                 continue;
             }
+            // Before it is made: what is refused is not there either.
+            name::bounded(&self.path_of(&name)).map_err(TreeError::Refused)?;
             let fd = match openat(self.here(), &name[..], STEP, Mode::empty()) {
                 Ok(fd) => fd,
-                Err(Errno::ENOENT) if missing == Missing::Leave => return Ok(None),
+                Err(Errno::ENOENT | Errno::ENAMETOOLONG) if missing == Missing::Leave => {
+                    return Ok(None);
+                }
                 Err(Errno::ENOENT) => {
                     let fd = self.make(&name)?;
                     way.made.push(self.path_of(&name));
                     fd
                 }
+                // Only a symlink's target has parts that no directory can have as a name.
+                Err(Errno::ENAMETOOLONG) => return Err(TreeError::Refused(name::TOO_LONG)),
                 Err(Errno::ENOTDIR | Errno::ELOOP) => {
                     let target = match readlinkat(self.here(), &name[..]) {
                         Ok(target) => target,
@@ -162,7 +168,6 @@ impl Walk {
                 Err(errno) => return Err(self.failed("open", &name)(errno).into()),
             };
             self.steps.push((name, fd));
-            name::bounded(&self.path_of(b"")).map_err(TreeError::Refused)?;
         }
         self.text = Some((text.to_vec(), way.followed.clone()));
         Ok(Some(way))

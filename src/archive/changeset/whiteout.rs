@@ -8,7 +8,7 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// What a path of a layer means.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Meaning<'a> {
+pub(in crate::archive) enum Meaning<'a> {
     /// Something is put there.
     Entry,
     /// What lower layers have beside it, under this name, is taken away.
@@ -20,7 +20,7 @@ pub(super) enum Meaning<'a> {
 }
 
 /// Reads a path without dots (see `name::path`).
-pub(super) fn meaning(path: &[u8]) -> Result<Meaning<'_>, &'static str> {
+pub(in crate::archive) fn meaning(path: &[u8]) -> Result<Meaning<'_>, &'static str> {
     let mut parts = path.split(|byte| *byte == b'/');
     let last = parts.next_back().unwrap_or_default();
     for above in parts {

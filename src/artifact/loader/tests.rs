@@ -81,7 +81,7 @@ impl World {
         assert_eq!(broken, []);
         let image = Image::new(&[self.at("image")]).with_mount(&guest, &self.at("prefix"));
         let machine = Machine::of(Arch::host().expect("a known machine"));
-        resolve(&elves, &image, &guest, machine).expect("readable")
+        resolve(&elves, &image, &guest, &[], machine).expect("readable")
     }
 
     fn unresolved(&self) -> Vec<String> {
@@ -333,7 +333,7 @@ fn programs_of_the_host_resolve_on_the_host() {
     let guest: GuestPath = "/app/x".parse().expect("a path");
     let image = Image::new(&[PathBuf::from("/")]).with_mount(&guest, dir.path());
     let machine = Machine::of(Arch::host().expect("a known machine"));
-    let found = resolve(&elves, &image, &guest, machine).expect("readable");
+    let found = resolve(&elves, &image, &guest, &[], machine).expect("readable");
     assert_eq!(found.unresolved, []);
     // The host's own loader finds the same files.
     let listed = Command::new("ldd")

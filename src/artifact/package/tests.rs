@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Command;
 
 use super::*;
-use crate::artifact::record::{Needs, tests as records};
+use crate::artifact::record::{Contents, Needs, tests as records};
 
 struct World {
     dir: tempfile::TempDir,
@@ -50,7 +50,14 @@ impl World {
             how,
             &self.store,
             &self.interrupt,
-            |artifact| Record::new(origin, Needs::default(), artifact, records::tool()),
+            |artifact, directories| {
+                let contents = Contents {
+                    directories,
+                    ..Contents::default()
+                };
+                let tool = records::tool();
+                Record::new(origin, Needs::default(), contents, artifact, tool)
+            },
         )
     }
 

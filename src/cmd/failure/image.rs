@@ -2,7 +2,7 @@
 
 use super::UNTRUSTED;
 use crate::model::StackName;
-use crate::net::NetError;
+use crate::net::{NetError, Trouble};
 use crate::rootfs::apt::{AptError, Cause};
 use crate::rootfs::base::BaseError;
 use crate::rootfs::image::ImageError;
@@ -17,23 +17,29 @@ pub(super) fn base(stack: &StackName, error: BaseError) -> Failure {
         BaseError::Access(error) => access(said, &error),
         BaseError::Oci(error) => oci(said, error),
         BaseError::Net(error) => net(said, error),
-        BaseError::Image(error) => match error {
-            ImageError::Fs(error) => error.into(),
-            ImageError::Store(error) => error.into(),
-            ImageError::Layer { source, .. } | ImageError::Base(source) if source.is_host() => {
-                source.into()
-            }
-            ImageError::DiffId { .. } => Failure::new(ExitKind::BuildFailed, said).hint(UNTRUSTED),
-            ImageError::Empty | ImageError::Layer { .. } | ImageError::Base(_) => {
-                Failure::new(ExitKind::BuildFailed, said)
-            }
-        },
+        BaseError::Image(error) => image(said, error),
         BaseError::Archive { source, .. } if source.is_host() => source.into(),
+        BaseError::Drift(_) => Failure::new(ExitKind::Found, said),
         BaseError::Archive { .. } => Failure::new(ExitKind::BuildFailed, said),
         BaseError::Apt(error) => apt(said, error),
         BaseError::Fs(error) => error.into(),
         BaseError::Store(error) => error.into(),
         BaseError::Interrupted(error) => error.into(),
+    }
+}
+
+/// An image that cannot be unpacked.
+pub(super) fn image(said: String, error: ImageError) -> Failure {
+    match error {
+        ImageError::Fs(error) => error.into(),
+        ImageError::Store(error) => error.into(),
+        ImageError::Layer { source, .. } | ImageError::Base(source) if source.is_host() => {
+            source.into()
+        }
+        ImageError::DiffId { .. } => Failure::new(ExitKind::BuildFailed, said).hint(UNTRUSTED),
+        ImageError::Empty | ImageError::Layer { .. } | ImageError::Base(_) => {
+            Failure::new(ExitKind::BuildFailed, said)
+        }
     }
 }
 
@@ -58,7 +64,7 @@ fn access(said: String, error: &AccessError) -> Failure {
     Failure::new(ExitKind::Usage, said).hint(hint)
 }
 
-fn oci(said: String, error: OciError) -> Failure {
+pub(super) fn oci(said: String, error: OciError) -> Failure {
     let (denied, missing, passing) = (error.is_denied(), error.is_not_found(), error.is_passing());
     match error {
         OciError::Fs(error) => error.into(),
@@ -76,6 +82,11 @@ fn oci(said: String, error: OciError) -> Failure {
             "`docker login REGISTRY` or `podman login REGISTRY` gives credentials; they are read \
              from REGISTRY_AUTH_FILE, ~/.docker/config.json, or podman's auth.json",
         ),
+        OciError::Mirror(error) => super::mirror::taking_as(said, *error),
+        // As with another digest: whoever gives it today will give it tomorrow.
+        OciError::Layer { source, .. } if is_of_another_size(&source) => {
+            Failure::new(ExitKind::BuildFailed, said).hint(UNTRUSTED)
+        }
         OciError::Net(error) => net(said, *error),
         OciError::Layer { source, .. } => net(said, *source),
         OciError::Place { .. } | OciError::Which { .. } => Failure::new(ExitKind::Usage, said),
@@ -83,6 +94,15 @@ fn oci(said: String, error: OciError) -> Failure {
         OciError::Unavailable { .. } | OciError::Document { .. } | OciError::Archive { .. } => {
             Failure::new(ExitKind::BuildFailed, said)
         }
+    }
+}
+
+/// Whether somebody gave more or less than the blob that was asked for has.
+fn is_of_another_size(error: &NetError) -> bool {
+    let other = |trouble: &Trouble| matches!(trouble, Trouble::Size { .. } | Trouble::TooLong(_));
+    match error {
+        NetError::Failed { attempts, .. } => attempts.0.iter().any(|tried| other(&tried.trouble)),
+        _ => false,
     }
 }
 
@@ -104,6 +124,7 @@ fn apt(said: String, error: AptError) -> Failure {
         AptError::Sandbox(error) => error.into(),
         AptError::Fs(error) => error.into(),
         AptError::Store(error) => error.into(),
+        AptError::Drift(_) => Failure::new(ExitKind::Found, said),
         AptError::NoApt { .. } => {
             Failure::new(ExitKind::Usage, said).hint("take an image that has them, or one with apt")
         }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::errand::{self, Answer, Errand, Errands, Trouble};
 use crate::cmd::delivery::{Delivery, DeliveryError, Direct};
 use crate::cmd::handed::Handed;
-use crate::cmd::{keeper, registries};
+use crate::cmd::{keeper, mirrors, registries};
 use crate::publish::{Inputs, Remote, Target};
 use crate::rootfs::oci;
 use crate::sys::interrupt::Interrupt;
@@ -37,10 +37,14 @@ pub(super) enum Wish {
     Put(PathBuf),
     /// Remove what is there.
     Remove(PathBuf),
+    /// Show what was put.
+    Finish,
     /// Tell what the settings are resolved from.
     Inputs,
     /// Tell who we are to registries, if that was found out.
     Registries,
+    /// Tell what mirrors of stacks are opened with, if that was read.
+    Mirrors,
     /// Do this with the target.
     Target(Errand),
     /// Do this, which only reads, with what is copied from.
@@ -113,6 +117,10 @@ fn grant(
         let keeper = keeper::descriptor().map(File::from);
         return (Reply::Inputs(Box::new(inputs.into())), keeper);
     }
+    if let (Wish::Mirrors, Some(inputs)) = (&wish, mirrors::gathered()) {
+        let keeper = keeper::descriptor().map(File::from);
+        return (Reply::Inputs(Box::new(inputs.into())), keeper);
+    }
     if let (Wish::Registries, Some(inputs)) = (&wish, registries::gathered()) {
         return (Reply::Registries(Box::new(inputs.clone())), None);
     }
@@ -127,6 +135,7 @@ fn grant(
             output.put(&path, &File::from(content))
         }
         (Wish::Remove(path), None, Some(output), _) => output.remove(&path),
+        (Wish::Finish, None, Some(output), _) => output.finish(),
         (Wish::Target(errand), content, _, Some(remote)) => {
             let (answer, opened) = errand::run(errand, content, remote, interrupt);
             return (Reply::Target(answer), opened);
@@ -184,7 +193,16 @@ impl ToSteward {
 
     /// What the settings are to be resolved from.
     pub(crate) fn inputs(&self) -> io::Result<Inputs> {
-        let Answered { reply, file } = self.ask(&Wish::Inputs, None)?;
+        self.told(&Wish::Inputs)
+    }
+
+    /// What mirrors of stacks are opened with, if the steward has read that.
+    pub(crate) fn mirrors(&self) -> io::Result<Inputs> {
+        self.told(&Wish::Mirrors)
+    }
+
+    fn told(&self, wish: &Wish) -> io::Result<Inputs> {
+        let Answered { reply, file } = self.ask(wish, None)?;
         match reply {
             Reply::Inputs(handed) => {
                 if let Some(socket) = file {
@@ -227,6 +245,10 @@ impl Delivery for Arc<ToSteward> {
 
     fn remove(&self, relative: &Path) -> Result<(), DeliveryError> {
         self.deliver(&Wish::Remove(relative.to_owned()), None)
+    }
+
+    fn finish(&self) -> Result<(), DeliveryError> {
+        self.deliver(&Wish::Finish, None)
     }
 }
 

@@ -51,8 +51,8 @@ pub struct Entry {
     pub stack: StackName,
     /// The formula.
     pub formula: FormulaName,
-    /// The version of it.
-    pub version: Version,
+    /// The version of it. What a script made may have none.
+    pub version: Option<Version>,
     /// What it is to the platform.
     pub kind: Kind,
     /// The machine it runs on.
@@ -200,12 +200,14 @@ impl Entry {
             artifact,
             making,
             needs,
+            contents: _, // the record has it, and `inspect` shows it
             source_date_epoch,
             pybuild,
         } = record;
         let ProductRecord {
             name,
             version,
+            script: _, // the key shows it
             kind,
             stack,
             arch,
@@ -225,6 +227,7 @@ impl Entry {
             patches,
             files,
             dependencies,
+            archives: _, // few, and the record has them
             build_image,
             run_image,
             steps: _, // long, and the record has them

@@ -10,7 +10,7 @@ use super::multipart::{self, PART};
 use super::refusal::No;
 use super::request::{Ask, Failure};
 use super::{S3, to_base64};
-use crate::model::Sha256;
+use crate::model::{Sha256, StackKey};
 use crate::publish::content::{Conditional, Content, Head, Mode, Put};
 use crate::publish::error::PublishError;
 use crate::publish::index::{INDEX_HTML, INDEX_JSON};
@@ -147,7 +147,8 @@ impl S3 {
     /// What an object is and how it is to be kept.
     pub(super) fn described(&self, ask: Ask, key: &str) -> Ask {
         let mut ask = ask.header("content-type", content_type(key));
-        if [INDEX_JSON, INDEX_HTML].contains(&key) {
+        let names_stack = matches!(key.parse(), Ok(StackKey::Index(..)));
+        if [INDEX_JSON, INDEX_HTML].contains(&key) || names_stack {
             // The only objects that change: whoever keeps a copy asks whether it still is the one.
             ask = ask.header("cache-control", "no-cache");
         }

@@ -101,6 +101,33 @@ impl Inputs {
     }
 }
 
+impl Inputs {
+    /// What a variable says, if it is set and not to nothing: the environment wins over the
+    /// env-file. Not for secrets.
+    pub fn variable(&self, name: &str) -> Result<Option<String>, SettingsError> {
+        if let Some(value) = self.env.get(name).filter(|value| !value.is_empty()) {
+            return match value.to_str() {
+                Some(value) => Ok(Some(value.to_owned())),
+                None => Err(SettingsError::Value {
+                    name: name.to_owned(),
+                    why: "it is not UTF-8".to_owned(),
+                }),
+            };
+        }
+        let Some((path, text)) = &self.env_file else {
+            return Ok(None);
+        };
+        let process = |name: &str| self.env.get(name).cloned();
+        let file = env_file::parse(text, &process).map_err(|source| SettingsError::EnvFile {
+            path: path.clone(),
+            source,
+        })?;
+        let said = file.iter().rev().find(|(key, _)| key == name);
+        let said = said.map(|(_, value)| value.reveal().to_owned());
+        Ok(said.filter(|value| !value.is_empty()))
+    }
+}
+
 fn missing(path: &Path) -> SettingsError {
     FsError::new("open", path)(io::Error::from(io::ErrorKind::NotFound)).into()
 }

@@ -6,69 +6,84 @@ use nix::sys::signal::Signal;
 
 use super::configure::{Stage, configure};
 use super::selection::{self, Pick, Selection};
+use super::suite::Released;
 use super::unpack::{self, Batch, Board};
 use super::{DebianError, mirror, suite};
+use crate::archive::Ownership;
 use crate::model::{Amount, Arch, Bytes, Sha256};
+use crate::rootfs::Tools;
 use crate::rootfs::layer;
 use crate::rootfs::origin::Debian;
 use crate::rootfs::owner;
+use crate::rootfs::owners::Below;
 use crate::rootfs::record::ImageRecord;
-use crate::rootfs::{Package, Tools};
 use crate::store::Scratch;
 use crate::sys::interrupt::Interrupt;
+
+/// What a stack would be made of today.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Today {
+    /// The suites' release files.
+    pub releases: Vec<Released>,
+    /// The packages.
+    pub selection: Selection,
+}
+
+/// Finds out what a stack would be made of today, by the mirror's indexes alone.
+pub(in crate::rootfs) fn today(
+    debian: &Debian,
+    arch: Arch,
+    tools: &Tools<'_>,
+) -> Result<Today, DebianError> {
+    let mirror = mirror(tools)?;
+    let suite::Offer { releases, texts } = suite::offer(debian, arch, &mirror, tools)?;
+    let selection = Selection::choose(debian, arch, &texts)?;
+    Ok(Today {
+        releases,
+        selection,
+    })
+}
+
+fn mirror(tools: &Tools<'_>) -> Result<String, DebianError> {
+    match &tools.mirror {
+        Some(mirror) => Ok(mirror.trim_end_matches('/').to_owned()),
+        None => mirror::of_host(Path::new("/etc/apt")).ok_or(DebianError::NoMirror),
+    }
+}
 
 /// Makes the layers of a stack's run image and of its build image, in this order, unless the
 /// store has them already. `origin` is the digest of what the manifest says.
 pub(in crate::rootfs) fn prepare(
-    debian: &Debian,
+    selection: &Selection,
     origin: &Sha256,
     arch: Arch,
     tools: &Tools<'_>,
 ) -> Result<[ImageRecord; 2], DebianError> {
-    let mirror = match &tools.mirror {
-        Some(mirror) => mirror.trim_end_matches('/').to_owned(),
-        None => mirror::of_host(Path::new("/etc/apt")).ok_or(DebianError::NoMirror)?,
-    };
-    let texts = suite::indexes(debian, arch, &mirror, tools)?;
-    let Selection { run, build } = Selection::choose(debian, arch, &texts)?;
-    drop(texts);
-    let run_key = selection::digest(origin, arch, &[&run]);
-    let build_key = selection::digest(origin, arch, &[&run, &build]);
+    let [run_key, build_key] = selection.digests(origin, arch);
+    let Selection { run, build } = selection;
     let job = Job {
         arch,
-        mirror: &mirror,
+        mirror: &mirror(tools)?,
         tools,
-        run: (&run, run_key),
-        build: (&build, build_key),
+        run: (run, run_key),
+        build: (build, build_key),
     };
     job.make_layers()?;
-    let all: Vec<&Pick> = run.iter().chain(&build).collect();
+    let [in_run, in_build] = selection.packages();
     Ok([
         ImageRecord {
             layers: vec![run_key],
             digest: run_key,
-            packages: packages(run.iter()),
+            packages: in_run,
             source: None,
         },
         ImageRecord {
             layers: vec![run_key, build_key],
             digest: build_key,
-            packages: packages(all.into_iter()),
+            packages: in_build,
             source: None,
         },
     ])
-}
-
-fn packages<'a>(picks: impl Iterator<Item = &'a Pick>) -> Vec<Package> {
-    let mut packages: Vec<Package> = picks
-        .map(|pick| Package {
-            name: pick.name.clone(),
-            version: pick.version.clone(),
-            arch: pick.arch.clone(),
-        })
-        .collect();
-    packages.sort_by(|a, b| a.name.cmp(&b.name));
-    packages
 }
 
 struct Job<'a> {
@@ -91,7 +106,7 @@ impl Job<'_> {
         let scratch = store.scratch()?;
         let finished = if has(&self.run.1) {
             let lower = layer::tree(&store.layer_path(&self.run.1));
-            vec![self.upper_alone(&scratch, &lower)?]
+            vec![self.upper_alone(&scratch, Below::of(&lower)?)?]
         } else {
             self.both(&scratch)?
         };
@@ -99,7 +114,7 @@ impl Job<'_> {
             .tools
             .observer
             .phase("writing to disk", Amount::Unknown);
-        layer::keep(store, &finished)?;
+        layer::keep(self.tools, &finished)?;
         phase.done();
         Ok(())
     }
@@ -121,18 +136,27 @@ impl Job<'_> {
                 tree: &upper.tree,
             },
         ];
-        self.unpacking(&batches, |board| {
+        let (below, ownership) = self.unpacking(&batches, |board| {
             let run = board.wait(0, self.tools.interrupt)?;
             unpack::check_distinct(&[(&lower.tree, &run)])?;
-            configure(&lower.stage("run", Vec::new()), &run, self.tools)?;
+            let below = Below {
+                tree: lower.tree.clone(),
+                ownership: configure(&lower.stage("run", &[]), &run, self.tools)?,
+            };
             let build = board.wait(1, self.tools.interrupt)?;
             unpack::check_distinct(&[(&lower.tree, &run), (&upper.tree, &build)])?;
-            self.configure_upper(&upper, &lower.tree, &build)
+            let below = [below];
+            let ownership = self.configure_upper(&upper, &below, &build)?;
+            let [below] = below;
+            Ok((below, ownership))
         })?;
-        Ok(vec![lower.finished(self.run), upper.finished(self.build)])
+        Ok(vec![
+            lower.finished(self.run, below.ownership)?,
+            upper.finished(self.build, ownership)?,
+        ])
     }
 
-    fn upper_alone(&self, scratch: &Scratch, lower: &Path) -> Result<layer::Finished, DebianError> {
+    fn upper_alone(&self, scratch: &Scratch, lower: Below) -> Result<layer::Finished, DebianError> {
         let upper = Place::new(scratch, "build", self)?;
         unpack::new_tree(&upper.tree, self.arch, true)?;
         upper.own(self)?;
@@ -140,32 +164,34 @@ impl Job<'_> {
             picks: self.build.0,
             tree: &upper.tree,
         }];
-        self.unpacking(&batches, |board| {
+        let below = [lower];
+        let ownership = self.unpacking(&batches, |board| {
             let build = board.wait(0, self.tools.interrupt)?;
             unpack::check_distinct(&[(&upper.tree, &build)])?;
-            self.configure_upper(&upper, lower, &build)
+            self.configure_upper(&upper, &below, &build)
         })?;
-        Ok(upper.finished(self.build))
+        upper.finished(self.build, ownership)
     }
 
     fn configure_upper(
         &self,
         upper: &Place,
-        lower: &Path,
+        below: &[Below],
         packages: &[super::dpkg::Unpacked],
-    ) -> Result<(), DebianError> {
-        unpack::check_above(&upper.tree, lower)?;
-        let stage = upper.stage("build", vec![lower.to_owned()]);
-        configure(&stage, packages, self.tools)
+    ) -> Result<Ownership, DebianError> {
+        for lower in below {
+            unpack::check_above(&upper.tree, &lower.tree)?;
+        }
+        configure(&upper.stage("build", below), packages, self.tools)
     }
 
     /// Runs `then` while the batches are fetched and unpacked by other threads, which end when it
     /// fails.
-    fn unpacking(
+    fn unpacking<T>(
         &self,
         batches: &[Batch<'_>],
-        then: impl FnOnce(&Board) -> Result<(), DebianError>,
-    ) -> Result<(), DebianError> {
+        then: impl FnOnce(&Board) -> Result<T, DebianError>,
+    ) -> Result<T, DebianError> {
         let picks = || batches.iter().flat_map(|batch| batch.picks);
         let size: u64 = picks().map(|pick| pick.size).sum();
         let count = picks().count();
@@ -213,6 +239,7 @@ impl Place {
             work: scratch.path().join(format!("{name}-work")),
             nothing: scratch.path().join(format!("{name}-nothing")),
         };
+        owner::create_private_dir(&this.layer, host)?;
         for path in [&this.tree, &this.work, &this.nothing] {
             owner::create_dir(path, host)?;
         }
@@ -223,7 +250,7 @@ impl Place {
         Ok(owner::give(&self.tree, job.tools.host)?)
     }
 
-    fn stage(&self, image: &'static str, below: Vec<PathBuf>) -> Stage<'_> {
+    fn stage<'a>(&'a self, image: &'static str, below: &'a [Below]) -> Stage<'a> {
         Stage {
             image,
             below,
@@ -233,11 +260,19 @@ impl Place {
         }
     }
 
-    fn finished(self, (picks, key): (&[Pick], Sha256)) -> layer::Finished {
-        layer::Finished {
+    fn finished(
+        self,
+        (picks, key): (&[Pick], Sha256),
+        ownership: Ownership,
+    ) -> Result<layer::Finished, DebianError> {
+        owner::open_up(&self.layer)?;
+        Ok(layer::Finished {
             key,
             path: self.layer,
-            packages: packages(picks.iter()),
-        }
+            packages: selection::packages(picks),
+            ownership,
+            making: layer::Making::Bootstrap,
+            blobs: picks.iter().map(|pick| pick.sha256).collect(),
+        })
     }
 }

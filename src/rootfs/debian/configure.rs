@@ -5,15 +5,18 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use super::dpkg::{self, Before, DatabaseFile, Unpacked};
+use super::stamp::stamp;
 use super::unpack::within;
 use super::{DebianError, deb822};
+use crate::archive::Ownership;
 use crate::model::Amount;
 use crate::rootfs::Tools;
 use crate::rootfs::owner;
+use crate::rootfs::owners::{self, Below};
 use crate::rootfs::printed::Printed;
 use crate::sandbox::{
     self, Changes, Command, Identity, Input, Limits, Network, Output, Privileges, Root, SandboxSpec,
@@ -29,7 +32,7 @@ pub(super) struct Stage<'a> {
     /// `run` or `build`.
     pub(super) image: &'static str,
     /// The layers below, the lowest first. Empty for a first layer.
-    pub(super) below: Vec<PathBuf>,
+    pub(super) below: &'a [Below],
     /// Where the packages were unpacked; it is changed.
     pub(super) tree: &'a Path,
     /// An empty directory on the same file system, for the sandbox.
@@ -38,21 +41,24 @@ pub(super) struct Stage<'a> {
     pub(super) nothing: &'a Path,
 }
 
-/// Writes dpkg's database and runs the packages' scripts.
+/// Writes dpkg's database and runs the packages' scripts. Gives what of the tree is not as it lies
+/// on the disk then.
 pub(super) fn configure(
     stage: &Stage<'_>,
     packages: &[Unpacked],
     tools: &Tools<'_>,
-) -> Result<(), DebianError> {
+) -> Result<Ownership, DebianError> {
     let title = format!("configuring the {} image", stage.image);
     let total = Amount::Items(packages.len() as u64);
     let phase = tools.observer.phase(title, total);
     {
         let _owner = owner::assume(tools.host);
         write_database(stage, packages)?;
+        stamp(stage.tree, packages, stage.below)?;
     }
     let spec = spec(stage, &script(packages));
-    let mut log = Printed::new(&phase);
+    let mut nobody = |_: &str| {};
+    let mut log = Printed::new(&phase, &mut nobody);
     let mut take = |bytes: &[u8]| log.take(bytes);
     let outcome = sandbox::run(
         &spec,
@@ -77,18 +83,20 @@ pub(super) fn configure(
             log,
         });
     }
-    {
+    let ownership = {
         let _owner = owner::assume(tools.host);
         tidy(stage.tree)?;
-    }
+        owners::take(stage.tree, stage.below)?
+    };
     phase.done();
-    Ok(())
+    owners::tell(outcome.owners, tools.observer);
+    Ok(ownership)
 }
 
 fn write_database(stage: &Stage<'_>, packages: &[Unpacked]) -> Result<(), DebianError> {
     let before = stage.below.last().map_or_else(
         || Ok(Before::default()),
-        |below| read_database(&below.join(DATABASE)),
+        |below| read_database(&below.tree.join(DATABASE)),
     )?;
     let database = stage.tree.join(DATABASE);
     for dir in ["info", "triggers", "updates", "alternatives", "parts"] {
@@ -188,7 +196,7 @@ fn spec(stage: &Stage<'_>, script: &str) -> SandboxSpec {
     let layers = if stage.below.is_empty() {
         vec![stage.nothing.to_owned()]
     } else {
-        stage.below.clone()
+        stage.below.iter().map(|below| below.tree.clone()).collect()
     };
     let env = [
         (

@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 
 use super::deb::ControlFiles;
 use super::deb822;
+use crate::archive::Owned;
 
 /// A package whose files are in place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub(super) struct Unpacked {
     pub(super) control: ControlFiles,
     /// Its files and directories, from the root and without a leading slash.
     pub(super) paths: Vec<String>,
+    /// Those of them that are not as they lie on the disk: [`crate::archive::Extracted::owned`].
+    pub(super) owned: Vec<(Vec<u8>, Owned)>,
 }
 
 /// The database's changeable files, as they are before the packages are added.
@@ -214,6 +217,7 @@ mod tests {
         Unpacked {
             name: name.to_owned(),
             arch: "amd64".to_owned(),
+            owned: Vec::new(),
             control: control
                 .iter()
                 .map(|(name, content)| ((*name).to_owned(), content.as_bytes().to_vec()))

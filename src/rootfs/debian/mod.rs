@@ -22,10 +22,14 @@ pub mod relation;
 pub mod release;
 pub mod resolve;
 mod selection;
+mod stamp;
 mod suite;
 mod unpack;
 pub mod version;
 
-pub(super) use bootstrap::prepare;
+pub use bootstrap::Today;
+pub(super) use bootstrap::{prepare, today};
 pub use error::DebianError;
 pub(super) use selection::key;
+pub use selection::{Pick, Selection};
+pub use suite::Released;

@@ -4,7 +4,7 @@
 use std::io::Cursor;
 
 use jiff::Timestamp;
-use pgp::composed::{CleartextSignedMessage, Deserializable, SignedPublicKey};
+use pgp::composed::{CleartextSignedMessage, Deserializable, DetachedSignature, SignedPublicKey};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Signature, SignatureType};
 use pgp::types::{Duration, KeyDetails, Tag};
@@ -49,6 +49,52 @@ impl Keyring {
             return Err(SignatureError::Keyring("it is empty".to_owned()));
         }
         Ok(Self(keys))
+    }
+
+    /// Reads keys as `gpg --export` writes them, armored or not.
+    pub fn parse_any(bytes: &[u8]) -> Result<Self, SignatureError> {
+        let wrong = |error: pgp::errors::Error| SignatureError::Keyring(error.to_string());
+        if !bytes.trim_ascii_start().starts_with(b"-----BEGIN") {
+            return Self::parse(bytes);
+        }
+        let (keys, _) = SignedPublicKey::from_armor_many(Cursor::new(bytes)).map_err(wrong)?;
+        let keys = keys.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+        if keys.is_empty() {
+            return Err(SignatureError::Keyring("it is empty".to_owned()));
+        }
+        Ok(Self(keys))
+    }
+
+    /// Who vouches for a file with a detached signature, armored or not: the fingerprint of the
+    /// primary key of the first good signature, as [`Self::verify`] judges it.
+    pub fn verify_detached(
+        &self,
+        signature: &[u8],
+        file: &[u8],
+        now: Timestamp,
+    ) -> Result<String, SignatureError> {
+        let form = |error: pgp::errors::Error| SignatureError::Form(error.to_string());
+        let signatures: Vec<DetachedSignature> =
+            if signature.trim_ascii_start().starts_with(b"-----BEGIN") {
+                let (all, _) =
+                    DetachedSignature::from_armor_many(Cursor::new(signature)).map_err(form)?;
+                all.collect::<Result<_, _>>().map_err(form)?
+            } else {
+                let all =
+                    DetachedSignature::from_bytes_many(Cursor::new(signature)).map_err(form)?;
+                all.collect::<Result<_, _>>().map_err(form)?
+            };
+        let mut refused = Vec::new();
+        for DetachedSignature { signature } in &signatures {
+            match self.signer(signature, file, now) {
+                Ok(signer) => return Ok(signer),
+                Err(why) => refused.push(why),
+            }
+        }
+        if refused.is_empty() {
+            refused.push("it has none at all".to_owned());
+        }
+        Err(SignatureError::NoGood(refused))
     }
 
     /// The text of a cleartext-signed document, if at least one signature on it is good: made by

@@ -7,6 +7,7 @@ use super::index::{self, Record};
 use super::resolve::Universe;
 use crate::model::{Arch, Hasher, Sha256};
 use crate::net::Download;
+use crate::rootfs::Package;
 use crate::rootfs::origin::Debian;
 
 /// Counted up whenever the same packages would become other layers.
@@ -14,19 +15,20 @@ const BOOTSTRAP_REVISION: u32 = 1;
 
 /// A package to be fetched and installed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Pick {
+#[serde(deny_unknown_fields)]
+pub struct Pick {
     /// Its name.
-    pub(super) name: String,
+    pub name: String,
     /// Its version.
-    pub(super) version: String,
+    pub version: String,
     /// Its architecture, or `all`.
-    pub(super) arch: String,
+    pub arch: String,
     /// Where it is below the mirror's root.
-    pub(super) filename: String,
+    pub filename: String,
     /// Its size in bytes.
-    pub(super) size: u64,
+    pub size: u64,
     /// Its digest.
-    pub(super) sha256: Sha256,
+    pub sha256: Sha256,
 }
 
 impl Pick {
@@ -42,12 +44,13 @@ impl Pick {
 }
 
 /// The packages of a stack, each list in the order in which they can be configured.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Selection {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Selection {
     /// Those of the run image.
-    pub(super) run: Vec<Pick>,
+    pub run: Vec<Pick>,
     /// Those that the build image has beside them.
-    pub(super) build: Vec<Pick>,
+    pub build: Vec<Pick>,
 }
 
 impl Selection {
@@ -78,6 +81,36 @@ impl Selection {
             build: picks(&build)?,
         })
     }
+
+    /// What identifies the run image and the build image, in this order. `origin` is the digest of
+    /// what the manifest says.
+    pub(in crate::rootfs) fn digests(&self, origin: &Sha256, arch: Arch) -> [Sha256; 2] {
+        let Self { run, build } = self;
+        [
+            digest(origin, arch, &[run]),
+            digest(origin, arch, &[run, build]),
+        ]
+    }
+
+    /// What is installed in the run image and in the build image, sorted by name.
+    pub fn packages(&self) -> [Vec<Package>; 2] {
+        let Self { run, build } = self;
+        [packages(run), packages(run.iter().chain(build))]
+    }
+}
+
+/// As lists of installed packages have them, sorted by name.
+pub(super) fn packages<'a>(picks: impl IntoIterator<Item = &'a Pick>) -> Vec<Package> {
+    let mut packages: Vec<Package> = picks
+        .into_iter()
+        .map(|pick| Package {
+            name: pick.name.clone(),
+            version: pick.version.clone(),
+            arch: pick.arch.clone(),
+        })
+        .collect();
+    packages.sort_by(|a, b| a.name.cmp(&b.name));
+    packages
 }
 
 fn picks(records: &[&Record<'_>]) -> Result<Vec<Pick>, DebianError> {
@@ -103,7 +136,7 @@ fn picks(records: &[&Record<'_>]) -> Result<Vec<Pick>, DebianError> {
 }
 
 /// What identifies an image made of these packages: the same on every host.
-pub(super) fn digest(origin: &Sha256, arch: Arch, layers: &[&[Pick]]) -> Sha256 {
+fn digest(origin: &Sha256, arch: Arch, layers: &[&[Pick]]) -> Sha256 {
     let mut hasher = Hasher::new();
     hasher.update(format!("debian {BOOTSTRAP_REVISION} {arch} {origin}\n").as_bytes());
     for layer in layers {

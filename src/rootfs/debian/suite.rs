@@ -4,12 +4,13 @@
 use std::io::Read as _;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::openpgp::Keyring;
 use super::release::Release;
 use super::{DebianError, blob};
 use crate::archive;
-use crate::model::{Amount, Arch};
+use crate::model::{Amount, Arch, Sha256};
 use crate::net::Download;
 use crate::rootfs::Tools;
 use crate::rootfs::origin::Debian;
@@ -20,22 +21,47 @@ const RELEASE_LIMIT: u64 = 16 << 20;
 /// Debian's own indexes take 50 MB.
 const INDEX_LIMIT: u64 = 1 << 30;
 
-/// The texts of all indexes: of each suite those of all components, in the manifest's order.
-pub(super) fn indexes(
+/// A suite's release file, as it was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Released {
+    /// The suite that was asked for.
+    pub suite: String,
+    /// When it was made (RFC 3339).
+    pub date: String,
+    /// The digest of its signed text, `InRelease`.
+    pub sha256: Sha256,
+}
+
+/// What a mirror offers.
+pub(super) struct Offer {
+    /// Of each suite its release file.
+    pub(super) releases: Vec<Released>,
+    /// The texts of all indexes: of each suite those of all components, in the manifest's order.
+    pub(super) texts: Vec<String>,
+}
+
+/// What the mirror offers today.
+pub(super) fn offer(
     debian: &Debian,
     arch: Arch,
     mirror: &str,
     tools: &Tools<'_>,
-) -> Result<Vec<String>, DebianError> {
+) -> Result<Offer, DebianError> {
     let keyring = Keyring::parse(&debian.keys).map_err(|source| DebianError::Keyring {
         name: debian.keyring.clone(),
         source,
     })?;
     let title = format!("reading the index of {}", debian.suites.join(", "));
     let phase = tools.observer.phase(title, Amount::Unknown);
-    let mut texts = Vec::new();
+    let (mut releases, mut texts) = (Vec::new(), Vec::new());
     for suite in &debian.suites {
-        let release = release(suite, &keyring, mirror, tools)?;
+        let (release, sha256) = release(suite, &keyring, mirror, tools)?;
+        releases.push(Released {
+            suite: suite.clone(),
+            date: release.date.to_string(),
+            sha256,
+        });
         for component in &debian.components {
             let path = format!("{component}/binary-{arch}/Packages.xz");
             let download = download(&release, suite, &path, mirror)?;
@@ -59,7 +85,7 @@ pub(super) fn indexes(
         }
     }
     phase.done();
-    Ok(texts)
+    Ok(Offer { releases, texts })
 }
 
 fn release(
@@ -67,7 +93,7 @@ fn release(
     keyring: &Keyring,
     mirror: &str,
     tools: &Tools<'_>,
-) -> Result<Release, DebianError> {
+) -> Result<(Release, Sha256), DebianError> {
     let url = format!("{mirror}/dists/{suite}/InRelease");
     let bytes = tools.client.get(&url, RELEASE_LIMIT, tools.interrupt)?;
     let now = Timestamp::now();
@@ -84,7 +110,7 @@ fn release(
     };
     let release = Release::parse(&signed.text).map_err(wrong)?;
     release.check(suite, now).map_err(wrong)?;
-    Ok(release)
+    Ok((release, Sha256::of(&bytes)))
 }
 
 /// How to get a file of a suite. By its digest first: while a mirror is being updated, the file

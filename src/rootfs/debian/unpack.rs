@@ -232,6 +232,7 @@ fn unpack(
         arch: pick.arch.clone(),
         control,
         paths,
+        owned: extracted.owned,
     };
     for path in unpacked.conffiles() {
         put_beside(&tree.join(path), tree)?;

@@ -6,11 +6,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::civil::Date;
 
 use self::raw::Raw;
+use super::RootfsError;
 use super::oci::Reference;
 use super::origin::Origin;
 use crate::model::{Arch, Sha256, StackName, nearest};
@@ -26,6 +27,8 @@ pub struct Manifest {
     architectures: Vec<Arch>,
     series: BTreeMap<String, Vec<String>>,
     origins: Vec<Origin>,
+    /// What relative paths lead on from.
+    dir: PathBuf,
 }
 
 /// `OpenPGP` keyrings by name: the shipped ones, and those beside manifests of one's own.
@@ -118,6 +121,7 @@ impl Manifest {
             series: raw::series(raw.series)?,
             origins: raw::origins(raw.debian, raw.from, raw.name.span(), keyrings)?,
             name: raw.name.into_inner(),
+            dir: PathBuf::new(),
         })
     }
 
@@ -127,6 +131,7 @@ impl Manifest {
         self.origins
             .iter_mut()
             .for_each(|origin| origin.rooted(dir));
+        dir.clone_into(&mut self.dir);
         self
     }
 
@@ -140,14 +145,34 @@ impl Manifest {
         self.end_of_life
     }
 
+    /// What something of this host is called in a file beside the manifest: relative to it.
+    pub(super) fn beside(&self, shown: &str) -> String {
+        let dir = format!("{}/", self.dir.display());
+        shown.replace(&dir, "")
+    }
+
     /// The architectures that the stack exists for.
     pub fn architectures(&self) -> &[Arch] {
         &self.architectures
     }
 
+    /// Fails unless the stack exists for this one.
+    pub(super) fn check(&self, arch: Arch) -> Result<(), RootfsError> {
+        if self.architectures.contains(&arch) {
+            return Ok(());
+        }
+        let stack = self.name.clone();
+        Err(RootfsError::Architecture { stack, arch })
+    }
+
     /// The series of a formula that the stack is known to be good for (`3.9`), if that is known.
     pub fn series(&self, formula: &str) -> Option<&[String]> {
         self.series.get(formula).map(Vec::as_slice)
+    }
+
+    /// The same of every formula of which it is known.
+    pub fn all_series(&self) -> &BTreeMap<String, Vec<String>> {
+        &self.series
     }
 
     /// Where the images can come from: the first that can be used is.

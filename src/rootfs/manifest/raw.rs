@@ -10,7 +10,7 @@ use toml::Spanned;
 use super::{Keyrings, Mistake};
 use crate::model::{Arch, Sha256, StackName, Version, nearest};
 use crate::rootfs::oci::Place;
-use crate::rootfs::origin::{Base, Debian, Made, Origin, Packages};
+use crate::rootfs::origin::{Base, Debian, Made, Origin, Packages, StackMirror};
 
 /// A manifest.
 #[derive(Deserialize)]
@@ -36,6 +36,8 @@ pub(super) struct RawFrom {
     image: Option<RawImage>,
     tarball: Option<Spanned<RawTarball>>,
     directory: Option<Spanned<PathBuf>>,
+    mirror: Option<Spanned<String>>,
+    digest: Option<Spanned<String>>,
     packages: Option<Spanned<RawPackages>>,
 }
 
@@ -132,10 +134,24 @@ impl RawFrom {
             image,
             tarball,
             directory,
+            mirror,
+            digest,
             packages,
         } = self;
-        let base = match (debian, image, tarball, directory) {
-            (Some(debian), None, None, None) => {
+        if let (Some(digest), None) = (&digest, &mirror) {
+            let message = "the digest is that of a mirror's index: an image has it in its name";
+            return Err((digest.span(), message.to_owned(), None));
+        }
+        let base = match (debian, image, tarball, directory, mirror) {
+            (None, None, None, None, Some(mirror)) => {
+                if let Some(packages) = packages {
+                    let message = "a mirror has a stack with its packages: nothing is installed \
+                                   on top";
+                    return Err((packages.span(), message.to_owned(), None));
+                }
+                return check_mirror(mirror, digest).map(Origin::Mirror);
+            }
+            (Some(debian), None, None, None, None) => {
                 if let Some(packages) = packages {
                     let message = "the packages of a Debian suite are `debian.run` and \
                                    `debian.build`";
@@ -143,9 +159,9 @@ impl RawFrom {
                 }
                 return Ok(Origin::Debian(debian.check(keyrings)?));
             }
-            (None, Some(image), None, None) => image.check()?,
-            (None, None, Some(tarball), None) => tarball.into_inner().check()?,
-            (None, None, None, Some(directory)) => {
+            (None, Some(image), None, None, None) => image.check()?,
+            (None, None, Some(tarball), None, None) => tarball.into_inner().check()?,
+            (None, None, None, Some(directory), None) => {
                 if directory.get_ref().as_os_str().is_empty() {
                     let message = "a directory has a name".to_owned();
                     return Err((directory.span(), message, None));
@@ -153,8 +169,8 @@ impl RawFrom {
                 Base::Directory(directory.into_inner())
             }
             _ => {
-                let message = "an entry of `from` has one of `debian`, `image`, `tarball` and \
-                               `directory`";
+                let message = "an entry of `from` has one of `debian`, `image`, `tarball`, \
+                               `directory` and `mirror`";
                 return Err((span.clone(), message.to_owned(), None));
             }
         };
@@ -164,6 +180,31 @@ impl RawFrom {
             packages: packages.transpose()?.unwrap_or_default(),
         }))
     }
+}
+
+/// Whether it can be opened, shows when it is.
+fn check_mirror(
+    mirror: Spanned<String>,
+    digest: Option<Spanned<String>>,
+) -> Result<StackMirror, Mistake> {
+    let text = mirror.get_ref();
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    let known = scheme.is_none_or(|scheme| ["s3", "https", "http", "file"].contains(&scheme));
+    if text.is_empty() || text.contains(char::is_control) || !known {
+        let message = "a mirror is s3://BUCKET/PREFIX, a directory, or an https:// address";
+        return Err((mirror.span(), message.to_owned(), None));
+    }
+    let parsed = digest.map(|digest| {
+        let hex = digest.get_ref().strip_prefix("sha256:");
+        hex.and_then(|hex| hex.parse().ok()).ok_or_else(|| {
+            let message = "a digest is `sha256:` and 64 hexadecimal digits".to_owned();
+            (digest.span(), message, None)
+        })
+    });
+    Ok(StackMirror {
+        digest: parsed.transpose()?,
+        at: mirror.into_inner(),
+    })
 }
 
 impl RawDebian {

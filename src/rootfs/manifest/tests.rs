@@ -57,6 +57,15 @@ fn every_kind_of_origin_is_read() {
         (&tarball, "https://example.org/a?…"),
         ("directory = 'root'", "/dir/root"),
         (
+            "mirror = 's3://bucket/prefix'",
+            "the mirror s3://bucket/prefix",
+        ),
+        ("mirror = 'stacks'", "the mirror /dir/stacks"),
+        (
+            "mirror = 'https://u:p@example.org/a'",
+            "the mirror https://example.org/a",
+        ),
+        (
             "debian = { suites = ['sid'], components = ['main'], keyring = 'debian-archive', run = [], build = [] }",
             "Debian sid",
         ),
@@ -106,14 +115,14 @@ fn packages_sources_and_series_are_read() {
 #[test]
 #[rustfmt::skip] // one mistake a line
 fn mistakes_in_origins_are_pointed_at() {
-    let one_of = |line| format!("x.toml:{line}:1: an entry of `from` has one of `debian`, `image`, `tarball` and `directory`");
+    let one_of = |line| format!("x.toml:{line}:1: an entry of `from` has one of `debian`, `image`, `tarball`, `directory` and `mirror`");
     let table = [
         ("", "x.toml:2:8: nothing says where this stack comes from: [debian] or [[from]] does"),
         ("[[from]]", &one_of(6)),
         ("[[from]]\nimage.build = 'b'\ndirectory = '/d'", &one_of(6)),
         ("[[from]]\nimage.build = 'b'\n[[from]]\npackages.run = []", &one_of(8)),
         ("[[form]]", "x.toml:6:3: unknown field `form`, expected one of `schema`, `name`, `end_of_life`, `architectures`, `series`, `debian`, `from`; did you mean `from`?"),
-        ("[[from]]\nimages.build = 'b'", "x.toml:7:1: unknown field `images`, expected one of `debian`, `image`, `tarball`, `directory`, `packages`; did you mean `image`?"),
+        ("[[from]]\nimages.build = 'b'", "x.toml:7:1: unknown field `images`, expected one of `debian`, `image`, `tarball`, `directory`, `mirror`, `digest`, `packages`; did you mean `image`?"),
         ("[[from]]\nimage.run = 'b'", "x.toml:7:1: missing field `build`"),
         ("[[from]]\nimage.build = 'Debian:12'", "x.toml:7:15: `Debian:12` names no image: "),
         ("[[from]]\nimage.build = 'b'\nimage.run = 'oci:'", "x.toml:8:13: `oci:` names no file"),
@@ -127,6 +136,11 @@ fn mistakes_in_origins_are_pointed_at() {
         ("[[from]]\ntarball.urls = ['ftp://a']\ntarball.sha256 = ''", "x.toml:7:17: a tarball's URL begins with https://, http:// or file:///"),
         ("[[from]]\ntarball.urls = ['file:///a']\ntarball.sha256 = 'abc'", "x.toml:8:18: a SHA-256 is 64 hexadecimal digits"),
         ("[[from]]\ntarball.urls = ['file:///a']", "x.toml:7:1: missing field `sha256`"),
+        ("[[from]]\nmirror = ''", "x.toml:7:10: a mirror is s3://BUCKET/PREFIX, a directory, or an https:// address"),
+        ("[[from]]\nmirror = 'ftp://example.org'", "x.toml:7:10: a mirror is s3://"),
+        ("[[from]]\nmirror = 'a'\ndigest = 'abc'", "x.toml:8:10: a digest is `sha256:` and 64 hexadecimal digits"),
+        ("[[from]]\nmirror = 'a'\npackages.run = []", "x.toml:8:1: a mirror has a stack with its packages"),
+        ("[[from]]\ndirectory = '/d'\ndigest = 'abc'", "x.toml:8:10: the digest is that of a mirror's index"),
         ("[[from]]\ndirectory = ''", "x.toml:7:13: a directory has a name"),
         ("series.python = ['new']\n[[from]]\ndirectory = '/d'", "x.toml:6:18: `new` is no version"),
     ];

@@ -216,8 +216,7 @@ pub(super) fn digest(text: &str) -> Result<Sha256, DocumentError> {
     let hex = text.strip_prefix("sha256:").unwrap_or_default();
     let lower = !hex.bytes().any(|byte| byte.is_ascii_uppercase());
     let digest = hex.parse().ok().filter(|_| lower);
-    let shown = || text.chars().take(100).collect::<String>();
-    digest.ok_or_else(|| DocumentError::Digest(shown().escape_debug().to_string()))
+    digest.ok_or_else(|| DocumentError::Digest(shown(text)))
 }
 
 impl Document {
@@ -277,8 +276,9 @@ fn bare(media_type: &str) -> &str {
     media_type.split(';').next().unwrap_or_default().trim()
 }
 
-fn shown(media_type: &str) -> String {
-    let start: String = media_type.chars().take(100).collect();
+/// What a document says, as a message shows it: without what would steer a terminal, and cut.
+pub(super) fn shown(text: &str) -> String {
+    let start: String = text.chars().take(100).collect();
     start.escape_debug().to_string()
 }
 

@@ -4,10 +4,11 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use super::document::DocumentError;
+use super::document::{DocumentError, shown};
 use crate::archive::ArchiveError;
 use crate::model::Sha256;
 use crate::net::{NetError, Trouble};
+use crate::rootfs::MirrorError;
 use crate::store::StoreError;
 use crate::sys::fs::FsError;
 use crate::sys::interrupt::Interrupted;
@@ -116,6 +117,9 @@ pub enum OciError {
         /// Why the registry does not let us, if it does not.
         auth: Option<Box<AuthError>>,
     },
+    /// A document cannot be had from a mirror.
+    #[error(transparent)]
+    Mirror(Box<MirrorError>),
     /// A document of the image is of no use.
     #[error("{what} {source}")]
     Document {
@@ -175,12 +179,12 @@ pub enum OciError {
 }
 
 fn which(wanted: Option<&str>, names: &[String]) -> String {
-    let shown: Vec<String> = names
+    let there: Vec<String> = names
         .iter()
         .take(20)
-        .map(|name| format!("`{}`", name.escape_debug()))
+        .map(|name| format!("`{}`", shown(name)))
         .collect();
-    let there = match &shown[..] {
+    let there = match &there[..] {
         [] => "it names none".to_owned(),
         names => format!("it has {}", names.join(", ")),
     };

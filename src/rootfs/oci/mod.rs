@@ -24,9 +24,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use self::docker_archive::{Archive, Inside};
+use self::document::Descriptor;
 use self::layout::Layout;
 use self::registry::Repository;
-use self::walk::{Image, walk};
+use self::walk::{Image, Role, Source, walk};
 use crate::model::{Amount, Arch, Bytes, Observer, Sha256};
 use crate::net::Client;
 use crate::store::Store;
@@ -150,12 +151,58 @@ pub fn resolve(place: &Place, arch: Arch, tools: &Tools<'_>) -> Result<Resolved,
     })
 }
 
+/// An image that an index names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Named {
+    /// The digest of its manifest.
+    pub(super) manifest: Sha256,
+    /// Its layers, the lowest first.
+    pub(super) layers: Vec<LayerRef>,
+}
+
+/// Gives the document of this digest and size, of at most what documents may have, sure to have
+/// that digest; the text says what it is.
+pub(super) type ReadBlob<'a> = dyn FnMut(&Sha256, u64, &str) -> Result<Vec<u8>, OciError> + 'a;
+
+/// The image that an index names so, wherever the documents are.
+pub(super) fn named(
+    index: &[u8],
+    name: &str,
+    arch: Arch,
+    shown: &str,
+    read: &mut ReadBlob<'_>,
+) -> Result<Named, OciError> {
+    let mut documents = Documents { shown, read };
+    let root = layout::root(index, Some(name), &mut documents)?;
+    let image = walk(root, arch, &mut documents)?;
+    Ok(Named {
+        manifest: image.manifest,
+        layers: image.layers,
+    })
+}
+
+/// Documents that somebody else knows how to read.
+struct Documents<'a, 'r> {
+    shown: &'a str,
+    read: &'a mut ReadBlob<'r>,
+}
+
+impl Source for Documents<'_, '_> {
+    fn what(&self) -> String {
+        self.shown.to_owned()
+    }
+
+    fn read(&mut self, descriptor: &Descriptor, role: Role) -> Result<Vec<u8>, OciError> {
+        (self.read)(&descriptor.digest, descriptor.size, role.what())
+    }
+}
+
 /// Brings the layers into the store, several at a time, each verified by its digest; gives their
 /// blobs in order, the lowest first.
 pub fn fetch(resolved: &Resolved, tools: &Tools<'_>) -> Result<Vec<PathBuf>, OciError> {
     let layers = resolved.unique();
     for layer in &layers {
-        check(layer, tools)?;
+        check(layer, tools.store, tools.observer, tools.interrupt)?;
     }
     let place = &resolved.place;
     let size = resolved.size();
@@ -188,21 +235,26 @@ pub fn fetch(resolved: &Resolved, tools: &Tools<'_>) -> Result<Vec<PathBuf>, Oci
 
 /// A layer that the store has kept from earlier is read again before it is believed. One that a
 /// disk has spoilt is set aside, so that it is fetched anew.
-fn check(layer: &LayerRef, tools: &Tools<'_>) -> Result<(), OciError> {
-    let Some(blob) = tools.store.blob(&layer.digest) else {
+pub(super) fn check(
+    layer: &LayerRef,
+    store: &Store,
+    observer: &dyn Observer,
+    interrupt: &Interrupt,
+) -> Result<(), OciError> {
+    let Some(blob) = store.blob(&layer.digest) else {
         return Ok(());
     };
     let file = sysfs::open(&blob)?;
-    let mut file = crate::archive::interruptible(file, tools.interrupt);
+    let mut file = crate::archive::interruptible(file, interrupt);
     let found = Sha256::of_reader(&mut file);
-    tools.interrupt.check()?;
+    interrupt.check()?;
     let (found, _) = found.map_err(FsError::new("read", &blob))?;
     if found == layer.digest {
         return Ok(());
     }
-    let aside = tools.store.set_aside(&blob)?;
+    let aside = store.set_aside(&blob)?;
     let aside = aside.display();
-    tools.observer.warn(format!(
+    observer.warn(format!(
         "a layer was spoilt in the store: it is at {aside}, and fetched again"
     ));
     Ok(())

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::document::LIMIT;
+use super::document::{LIMIT, shown};
 use super::error::{ArchiveFailure, OciError, stream};
 use super::layout::open;
-use crate::archive::{ArchiveError, Entry, EntryKind, Limits, contents, decoder, interruptible};
+use crate::archive::{
+    self, ArchiveError, Entry, EntryKind, Limits, contents, decoder, interruptible,
+};
 use crate::sys::fs::FsError;
 use crate::sys::interrupt::Interrupt;
 
@@ -95,7 +97,7 @@ impl<'a> Tarball<'a> {
     pub(super) fn follow(&self, name: &str) -> Result<(Vec<u8>, u64), OciError> {
         let wrong = |why: &str| OciError::Place {
             place: self.file.display().to_string(),
-            why: format!("its member `{}` {why}", name.escape_debug()),
+            why: format!("its member `{}` {why}", shown(name)),
         };
         let mut path = tidy(name.as_bytes()).ok_or_else(|| wrong("has a name that is none"))?;
         for _ in 0..=HOPS {
@@ -118,7 +120,7 @@ impl<'a> Tarball<'a> {
         if size > LIMIT {
             return Err(OciError::Place {
                 place: self.file.display().to_string(),
-                why: format!("its member `{}` is too large", name.escape_debug()),
+                why: format!("its member `{}` is too large", shown(name)),
             });
         }
         let mut bytes = Vec::new();
@@ -156,7 +158,7 @@ impl<'a> Tarball<'a> {
 
 /// For `map_err`: what is wrong with a member.
 fn refused(entry: &Entry<'_>) -> impl FnOnce(&'static str) -> ArchiveError {
-    let member = entry.name.escape_ascii().to_string();
+    let member = archive::shown(entry.name);
     move |why| ArchiveError::Refused { member, why }
 }
 

@@ -346,16 +346,6 @@ impl Authority for Fixed {
     fn authorization(&self, _: &str) -> Option<Secret> {
         self.0.clone()
     }
-
-    fn challenged(
-        &self,
-        _: &str,
-        _: Option<&Secret>,
-        _: &[String],
-        _: &Interrupt,
-    ) -> Result<bool, NetError> {
-        Ok(false)
-    }
 }
 
 #[cfg(test)]

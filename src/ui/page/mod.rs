@@ -33,8 +33,8 @@ pub struct Listed {
     pub stack: StackName,
     /// The formula.
     pub formula: FormulaName,
-    /// The version of it.
-    pub version: Version,
+    /// The version of it, if it has one.
+    pub version: Option<Version>,
     /// What it is to the platform.
     pub kind: Kind,
     /// The machine it runs on.
@@ -70,7 +70,7 @@ pub struct Value {
 }
 
 /// The archives of one version, by stack.
-type Versions<'a> = BTreeMap<(Reverse<Version>, &'a str), Vec<&'a Listed>>;
+type Versions<'a> = BTreeMap<(Reverse<Option<Version>>, &'a str), Vec<&'a Listed>>;
 
 impl Page {
     /// The page. The same archives give the same bytes.
@@ -78,7 +78,8 @@ impl Page {
         let mut formulae: BTreeMap<(Kind, &FormulaName), Versions<'_>> = BTreeMap::new();
         for listed in &self.archives {
             let formula = formulae.entry((listed.kind, &listed.formula)).or_default();
-            let version = (Reverse(listed.version.clone()), listed.version.as_str());
+            let text = listed.version.as_ref().map_or("-", Version::as_str);
+            let version = (Reverse(listed.version.clone()), text);
             formula.entry(version).or_default().push(listed);
         }
         let mut html = Html::default();

@@ -9,7 +9,7 @@ fn listed(key: &str, stack: &str, reference: &str) -> Listed {
         sidecars: [".sha256", ".json"],
         stack: stack.parse().expect("a stack"),
         formula: reference.name().clone(),
-        version: reference.version().clone(),
+        version: reference.version().cloned(),
         kind: if reference.name().as_str() == "sqlite" {
             Kind::Library
         } else {

@@ -136,12 +136,26 @@ pub(super) fn whole(archive: &Archive) -> Vec<String> {
 }
 
 pub(super) fn contents(archive: &Archive) -> Vec<String> {
-    let (Some(Inside::Whole { entries, bytes, .. }), Some(record)) =
-        (inside(archive), archive.sound_record())
+    let whole = inside(archive).zip(archive.sound_record());
+    let Some((
+        Inside::Whole {
+            entries,
+            bytes,
+            directories,
+            ..
+        },
+        record,
+    )) = whole
     else {
         return Vec::new();
     };
     let said = &record.artifact;
+    let recorded = record.contents.iter();
+    let recorded = recorded.flat_map(|contents| &contents.directories);
+    let recorded = recorded.filter_map(|(path, said)| {
+        let is = directories.get(path).copied().unwrap_or_default();
+        (is != *said).then(|| format!("it has {is} bytes in `{path}`, the record says {said}"))
+    });
     [
         ("entries", *entries, said.entries),
         ("bytes unpacked", *bytes, said.unpacked_size),
@@ -149,6 +163,7 @@ pub(super) fn contents(archive: &Archive) -> Vec<String> {
     .into_iter()
     .filter(|(_, is, said)| is != said)
     .map(|(what, is, said)| format!("it has {is} {what}, the record says {said}"))
+    .chain(recorded)
     .collect()
 }
 

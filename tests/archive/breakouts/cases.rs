@@ -2,10 +2,10 @@
 
 use super::Case;
 use super::Outcome::{Inside, Refused};
-use crate::tarball::tar;
+use crate::tarball::{Entry, tar};
 
 #[allow(clippy::too_many_lines)] // one table
-pub(super) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     vec![
         (
             "up",
@@ -354,6 +354,23 @@ pub(super) fn cases() -> Vec<Case> {
             Refused("too deep"),
         ),
         (
+            "one name too deep by its symlinks",
+            |_| {
+                let deep = vec!["d"; 40].join("/");
+                let full = format!("l/{}", vec!["d"; 216].join("/"));
+                vec![
+                    tar()
+                        .dir(&deep)
+                        .symlink("l", &deep)
+                        .pax(&[("path", &full)])
+                        .dir("x")
+                        .pax(&[("path", &format!("{full}/f"))])
+                        .file("x", ""),
+                ]
+            },
+            Refused("too deep"),
+        ),
+        (
             "too long by its symlinks",
             |_| {
                 let long = vec!["n".repeat(250); 12].join("/");
@@ -366,6 +383,30 @@ pub(super) fn cases() -> Vec<Case> {
                 ]
             },
             Refused("too long"),
+        ),
+        (
+            "through a symlink to a name that is too long for any",
+            |_| {
+                vec![
+                    tar()
+                        .pax(&[("linkpath", &"n".repeat(300))])
+                        .symlink("l", "x")
+                        .file("l/x", ""),
+                ]
+            },
+            Refused("too long"),
+        ),
+        (
+            "a hard link through a symlink to a name that is too long for any",
+            |_| {
+                vec![
+                    tar()
+                        .pax(&[("linkpath", &"n".repeat(300))])
+                        .symlink("l", "x")
+                        .hard_link("h", "l/x"),
+                ]
+            },
+            Refused("links to nothing"),
         ),
         (
             "10,000 deep",
@@ -381,6 +422,57 @@ pub(super) fn cases() -> Vec<Case> {
             "a name of 4 KiB",
             |_| vec![tar().pax(&[("path", &"n".repeat(4000))]).file("x", "")],
             Refused("too long"),
+        ),
+        (
+            "a path of 4 KiB",
+            |_| {
+                vec![
+                    tar()
+                        .pax(&[("path", &format!("{}/", "n".repeat(255)).repeat(16))])
+                        .dir("x"),
+                ]
+            },
+            Refused("too long"),
+        ),
+        (
+            "names of any bytes",
+            |_| {
+                let names: [&[u8]; 5] = [b"line\nfeed", b"\x1b[2J", b" ", b"...", b"-rf"];
+                let of = |name| Entry {
+                    name,
+                    ..Entry::default()
+                };
+                vec![
+                    names
+                        .into_iter()
+                        .fold(tar(), |tar, name| tar.entry(&of(name))),
+                ]
+            },
+            Inside(&["line\nfeed", "\x1b[2J", " ", "...", "-rf"]),
+        ),
+        (
+            "a name that is not UTF-8, whited out",
+            |_| {
+                let of = |name| Entry {
+                    name,
+                    ..Entry::default()
+                };
+                vec![
+                    tar().entry(&of(b"\xff\xfe")).entry(&of(b"\xff")),
+                    tar().entry(&of(b".wh.\xff\xfe")),
+                ]
+            },
+            Inside(&["\u{fffd}"]),
+        ),
+        (
+            "a name that steers terminals, refused",
+            |_| {
+                vec![tar().entry(&Entry {
+                    name: b"\x1b[2J/..",
+                    ..Entry::default()
+                })]
+            },
+            Refused("`\\x1b[2J/..`"),
         ),
         (
             "a symlink of 4 KiB",

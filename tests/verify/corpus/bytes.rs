@@ -74,6 +74,17 @@ pub(super) const CASES: &[Case] = &[
         says: "it is not compressed as gz",
     },
     Case {
+        name: "the record gives a directory another size",
+        spoil: |dist| {
+            dist.amend(PYTHON, |record| {
+                let contents = record.contents.as_mut().expect("some");
+                contents.directories.insert("bin".to_owned(), 1_000_000);
+            });
+        },
+        finds: &[(PYTHON, Rule::Contents)],
+        says: "bytes in `bin`, the record says 1000000",
+    },
+    Case {
         name: "it was cut short before it was recorded",
         spoil: |dist| {
             let mut cut = tarball(Codec::Gzip);

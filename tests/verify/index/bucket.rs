@@ -166,7 +166,7 @@ fn a_big_bucket_is_indexed_and_what_cannot_be_read_stops_it() {
     let mut record = dist.record_of(PYTHON);
     for n in 0..MANY {
         let name = format!("python-3.11.{n}.tar.gz");
-        record.product.version = format!("3.11.{n}").parse().expect("a version");
+        record.product.version = format!("3.11.{n}").parse().ok();
         record.artifact.file.clone_from(&name);
         record.artifact.size = 1;
         record.artifact.sha256 = Sha256::of(b"x");
