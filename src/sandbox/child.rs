@@ -136,9 +136,9 @@ impl Child<'_> {
                 Op::BecomeInit => {
                     let init = process::fork_sharing(&mut || {
                         self.step += 1;
-                        let done = process::die_with_parent()
-                            .map_err(Failure::from)
-                            .and_then(|()| self.follow(rest));
+                        let done = process::die_with_parent().map_err(Failure::from);
+                        init::introduce(self.socket.as_fd());
+                        let done = done.and_then(|()| self.follow(rest));
                         self.leave(done)
                     })?;
                     end_with(init)
@@ -477,6 +477,7 @@ fn clone_flags(namespaces: &[Namespace]) -> CloneFlags {
 /// The parent of pid 1 only waits: when it closes the socket, so that the launcher sees the end of
 /// it, every process of the sandbox has ended, since the kernel kills a pid namespace before it
 /// lets anyone know that its pid 1 is dead. The mounts are cleared away when the parent ends.
+/// Should it be killed instead, the launcher learns the same from the descriptor of pid 1.
 fn end_with(init: Pid) -> ! {
     let _ = process::wait(init);
     // By name, since the kernel would do it after the mounts only.

@@ -17,7 +17,7 @@ use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
 use super::supervisor::Supervisor;
-use super::wire::{Failure, Report};
+use super::wire::{Failure, Message, Report};
 use super::{End, Owners};
 use crate::sys::call::CallError;
 use crate::sys::{process, socket};
@@ -28,6 +28,15 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// Bytes a millisecond that processes may touch at most: a few cores faulting huge pages in.
 const FASTEST: u64 = 8 << 20;
+
+/// As pid 1: gives the launcher a descriptor of this process. Before Linux 5.3, and where a filter
+/// denies the call, there is none.
+pub(super) fn introduce(launcher: BorrowedFd<'_>) {
+    if let Ok(this) = process::descriptor(nix::unistd::getpid()) {
+        // If the launcher is gone, so is this soon.
+        let _ = Message::Init.send(launcher, Some(this.as_fd()));
+    }
+}
 
 /// Forks: the child becomes the command; the parent is pid 1 until the end. Returns only failures.
 ///

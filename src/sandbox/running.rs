@@ -23,8 +23,7 @@ use crate::sys::call::CallError;
 use crate::sys::interrupt::{Interrupt, Interrupted};
 use crate::sys::{process, socket};
 
-/// How long a sandbox may take to end once it was told to, before its processes are killed one
-/// after the other.
+/// How long a sandbox may take to end once it was told to, before it is killed.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// How much output is read at once: what a pipe holds.
 const CHUNK: usize = 64 * 1024;
@@ -52,6 +51,8 @@ impl Stop {
 pub(super) struct Running {
     pid: Pid,
     socket: OwnedFd,
+    /// pid 1, once there is one and the kernel has descriptors for processes.
+    init: Option<OwnedFd>,
     /// Once it has ended and was waited for.
     status: Option<ExitStatus>,
 }
@@ -93,6 +94,7 @@ impl Running {
         Self {
             pid,
             socket,
+            init: None,
             status: None,
         }
     }
@@ -166,13 +168,14 @@ impl Running {
                 told = Some(Instant::now());
             }
             if told.is_some_and(|told| told.elapsed() > PATIENCE) {
-                let _ = kill(self.pid, Signal::SIGKILL); // and with it, by their parent-death signals, the rest
+                self.kill();
                 told = Some(Instant::now());
             }
             if !ready.report {
                 continue;
             }
             match receive(self.socket.as_fd()) {
+                Ok(Some((Message::Init, fds))) => self.init = fds.into_iter().next(),
                 Ok(Some((Message::Terminal, fds))) => {
                     let connected = relay.as_mut().zip(fds.into_iter().next());
                     let connected = connected.map(|(relay, fd)| relay.connect(fd));
@@ -191,6 +194,7 @@ impl Running {
                     }
                 }
                 Ok(None) => {
+                    self.wait_for_all();
                     // Everyone is dead, and cannot write more; whoever else might hold the pipe
                     // is not waited for.
                     if let Some(fd) = reader {
@@ -247,6 +251,25 @@ impl Running {
     fn end(&self) {
         // It fails only if the other side is gone, which is what is wanted.
         let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Write);
+    }
+
+    /// Kills pid 1, and with it everyone in its pid namespace; until it is dead its parent, which
+    /// only waits for it, is needed for nothing but that. Where there is no descriptor of it the
+    /// parent is killed, and with it, by their parent-death signals, the rest.
+    fn kill(&self) {
+        // It fails only if it is dead already.
+        let _ = match &self.init {
+            Some(init) => process::kill_by_descriptor(init.as_fd()).is_ok(),
+            None => kill(self.pid, Signal::SIGKILL).is_ok(),
+        };
+    }
+
+    /// The connection ends when those who hold it have ended. If the parent of pid 1 was killed, by
+    /// whomever, that is before the kernel is done with all whom pid 1 leaves.
+    fn wait_for_all(&self) {
+        let Some(init) = &self.init else { return };
+        let mut fds = [PollFd::new(init.as_fd(), PollFlags::POLLIN)];
+        while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
     }
 
     /// Tells a process that was told no command that there will be none, and waits until it has

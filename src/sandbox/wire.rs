@@ -16,6 +16,9 @@ pub(super) const ROLE: &str = "pybuild-sandbox";
 /// What the sandbox tells its launcher.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Message {
+    /// There is a pid 1; a descriptor for it comes with this (`pidfd_open(2)`). It is readable once
+    /// pid 1 is dead, and with it everyone in its pid namespace.
+    Init,
     /// The command has a terminal of its own; the other end comes with this.
     Terminal,
     /// How it ended. The first one counts.

@@ -372,6 +372,35 @@ pub fn wait(child: Pid) -> Result<std::process::ExitStatus, CallError> {
     }
 }
 
+/// `pidfd_open(2)`: a descriptor of a process, whatever becomes of its number. It is readable once
+/// the process is dead; that of a pid 1, once everyone in its pid namespace is. Linux 5.3.
+pub fn descriptor(pid: Pid) -> Result<OwnedFd, CallError> {
+    // SAFETY: integers only.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
+    let fd = Errno::result(result).map_err(CallError::new("pidfd_open", pid))?;
+    let fd = RawFd::try_from(fd).expect("a descriptor is a small number");
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `pidfd_send_signal(2)`: kills the process of such a descriptor.
+pub fn kill_by_descriptor(process: BorrowedFd<'_>) -> Result<(), CallError> {
+    let no_info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: integers, and no signal information.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            process.as_raw_fd(),
+            libc::SIGKILL,
+            no_info,
+            0,
+        )
+    };
+    Errno::result(result)
+        .map(drop)
+        .map_err(CallError::new("pidfd_send_signal", "SIGKILL"))
+}
+
 /// As pid 1 of a pid namespace: kills every other process in it, and waits until all are dead.
 pub fn kill_all_others() {
     loop {

@@ -280,6 +280,54 @@ fn a_killed_launcher_leaves_no_process() {
     }
 }
 
+/// The one child of a thread (`proc_pid_children(5)`).
+fn child_of(thread: &str) -> nix::unistd::Pid {
+    let children = fs::read_to_string(format!("/proc/{thread}/children")).expect("/proc");
+    nix::unistd::Pid::from_raw(children.trim().parse().expect("one child"))
+}
+
+/// Not when its parent was killed, by whomever, nor when pid 1 did not hear that it should end.
+#[test]
+fn nobody_is_left_when_pid_1_could_not_end_in_its_own_way() {
+    if cannot_sandbox() {
+        return;
+    }
+    let sleep = unique_sleep();
+    let script = format!("for i in $(seq 150); do sleep {sleep} & done; echo ready; sleep {sleep}");
+    for is_parent in [true, false] {
+        let interrupt = Interrupt::manual().expect("an eventfd");
+        let mut started = Vec::new();
+        let mut printed = String::new();
+        let mut trouble = |bytes: &[u8]| {
+            printed.push_str(&String::from_utf8_lossy(bytes));
+            if !printed.ends_with("ready\n") {
+                return;
+            }
+            started = processes_with(&sleep);
+            let parent = child_of("thread-self");
+            let (whom, signal) = if is_parent {
+                (parent, Signal::SIGKILL)
+            } else {
+                interrupt.raise(Signal::SIGINT);
+                (
+                    child_of(&format!("{parent}/task/{parent}")),
+                    Signal::SIGSTOP,
+                )
+            };
+            nix::sys::signal::kill(whom, signal).expect("a signal");
+        };
+        let argv = ["sh", "-c", &script];
+        let result = Sandbox::new().start(&argv, &mut trouble, &interrupt);
+        started.retain(|pid| fs::exists(format!("/proc/{pid}")).expect("/proc"));
+        assert!(started.is_empty(), "{started:?} are left of {is_parent}");
+        match result {
+            Err(SandboxError::Died(_)) if is_parent => {}
+            Err(SandboxError::Interrupted(_)) if !is_parent => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 #[test]
 fn ctrl_c_at_the_launcher_leaves_no_process() {
     if cannot_sandbox() {
