@@ -16,6 +16,7 @@ source=$(source_of python "$VERSION")
 [ -z "${KEEP:-}" ] || mkdir -p "$KEEP"
 
 { replaced_begins; cat; } >"$BENCH_DIR/replaced.sh" <<'SCRIPT'
+trap '[ $? = 0 ] || tail -n 40 ./*.log' EXIT
 ./configure --prefix="$prefix" --with-ensurepip=no --enable-optimizations --with-lto --enable-shared \
   --without-static-libpython >configure.log 2>&1
 say configure

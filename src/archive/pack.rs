@@ -64,10 +64,11 @@ pub struct Packed {
     pub directories: BTreeMap<String, u64>,
 }
 
-/// Packs what is in `tree` (not the directory itself) to where `out` stands. Members are sorted
-/// by their paths' bytes and belong to uid and gid 0; modes are 0755 for directories and what
-/// anyone may execute, else 0644; times are whole seconds, at most the epoch. Device nodes, pipes
-/// and sockets are an error. The output is not synced.
+/// Packs what is in `tree` (not the directory itself) to where `out` stands. Members are sorted:
+/// directories, then what is of one kind together, by their paths' bytes. They belong to uid and
+/// gid 0; modes are 0755 for directories and what anyone may execute, else 0644; times are whole
+/// seconds, at most the epoch. Device nodes, pipes and sockets are an error. The output is not
+/// synced.
 pub fn pack(
     tree: &Path,
     how: &Pack,

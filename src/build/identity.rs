@@ -26,7 +26,7 @@ use super::planned::{BuildPlan, PlannedStep};
 
 /// Raised whenever pybuild itself would build other bytes of the same recipe: another directory
 /// for the source, another base environment, another rule for the prefix or the archive.
-pub const BUILD_REVISION: u32 = 3;
+pub const BUILD_REVISION: u32 = 4;
 
 /// What is filled in for `{jobs}`. No argument of a command can hold it.
 pub(super) const UNFILLED_JOBS: &str = "\0jobs\0";

@@ -22,7 +22,7 @@ use crate::formula::{Catalog, FileContent, Recipe, Template, Tests, Values};
 use crate::model::{Amount, GuestPath, StackName, TestName};
 use crate::rootfs::Rootfs;
 use crate::sandbox::{Access, Bind, Launcher, Limits};
-use crate::suite::{self, Baseline, Comparison, Ran, Subject, Verdict, compare};
+use crate::suite::{self, Baseline, Comparison, Ran, Round, Subject, Verdict, compare};
 use crate::sys::fs::{self as sysfs, FsError};
 use crate::ui::{self, ExitKind, Section};
 
@@ -133,6 +133,8 @@ struct Trial<'a> {
 struct Tried {
     comparison: Comparison,
     ran: BTreeMap<TestName, Ran>,
+    /// Those that were run once more, which counts.
+    again: BTreeMap<TestName, Ran>,
     /// Keeps what they have printed.
     scratch: crate::store::Scratch,
 }
@@ -232,17 +234,27 @@ impl<'a> Trial<'a> {
         };
         let there = suite::list(&subject, &scratch, &tools)?;
         let chosen = self.choice.among(&there, &name)?;
-        let ran = suite::run(&subject, &chosen, &scratch, &tools)?;
-        let now = ran
-            .iter()
-            .map(|(name, ran)| (name.clone(), ran.outcome.clone()))
-            .collect();
-        let expected = self.choice.expected(self.before.as_ref());
+        let run = |tests: &[TestName], round| suite::run(&subject, tests, round, &scratch, &tools);
+        let ran = run(&chosen, Round::First)?;
+        let first = self.compare([&ran]);
+        let again = run(&first.worth_another_try(), Round::Again)?;
         Ok(Tried {
-            comparison: compare(self.before.as_ref(), &expected, &now),
+            comparison: self.compare([&ran, &again]),
             ran,
+            again,
             scratch,
         })
+    }
+
+    /// How tests ended, the last time that they ran, beside how they had.
+    fn compare<'r>(
+        &self,
+        rounds: impl IntoIterator<Item = &'r BTreeMap<TestName, Ran>>,
+    ) -> Comparison {
+        let ran = rounds.into_iter().flatten();
+        let now = ran.map(|(name, ran)| (name.clone(), ran.outcome.clone()));
+        let expected = self.choice.expected(self.before.as_ref());
+        compare(self.before.as_ref(), &expected, &now.collect())
     }
 
     /// The packaged tarball, the source that it was made of, and the helper files.

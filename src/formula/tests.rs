@@ -87,6 +87,14 @@ impl Baselines<'_> {
         let file = self.files.get(&place(version, stack))?;
         Some(String::from_utf8_lossy(file.bytes()).into_owned())
     }
+
+    /// All of them, as text, by where they lie below the directory of formulae.
+    pub fn all(self) -> impl Iterator<Item = (PathBuf, String)> {
+        self.files.iter().map(move |(path, file)| {
+            let path = PathBuf::from(format!("{}/{path}", self.formula));
+            (path, String::from_utf8_lossy(file.bytes()).into_owned())
+        })
+    }
 }
 
 fn place(version: &Version, stack: &StackName) -> String {

@@ -36,6 +36,24 @@ pub enum BaselineError {
     Sense(String),
 }
 
+impl BaselineError {
+    /// Where in the text, in bytes, if it is one place.
+    pub fn span(&self) -> Option<std::ops::Range<usize>> {
+        match self {
+            Self::Form(error) => error.span(),
+            Self::Sense(_) => None,
+        }
+    }
+
+    /// What is wrong, in one line.
+    pub fn what(&self) -> &str {
+        match self {
+            Self::Form(error) => error.message(),
+            Self::Sense(why) => why,
+        }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {

@@ -121,6 +121,16 @@ impl Comparison {
         self.of(verdict).count()
     }
 
+    /// The tests that ended worse than before, and whose ending may be one of chance.
+    pub fn worth_another_try(&self) -> Vec<TestName> {
+        let by_chance = |judged: &&Judged| match &judged.now {
+            Some(now) => now.ending != Ending::Skipped,
+            None => false,
+        };
+        let worse = self.of(Verdict::Regression).filter(by_chance);
+        worse.map(|judged| judged.name.clone()).collect()
+    }
+
     /// The tests that have this verdict.
     pub fn of(&self, verdict: Verdict) -> impl Iterator<Item = &Judged> {
         self.tests
@@ -213,5 +223,25 @@ mod tests {
         );
         let none = compare(None, &expected, &now);
         assert_eq!(none.count(Verdict::Regression), 0);
+    }
+
+    #[test]
+    fn what_may_be_chance_is_worth_another_try() {
+        let name = |text: &str| text.parse::<TestName>().expect(text);
+        let tests = ["test_a", "test_b", "test_c", "test_d", "test_e", "test_f"];
+        let before = Baseline {
+            stack: "debian-12".parse().expect("a name"),
+            version: "3.11.2".parse().expect("a version"),
+            profile: "plain".to_owned(),
+            tests: tests.map(|text| (name(text), outcome(Passed, &[]))).into(),
+        };
+        // test_f is gone.
+        let endings = [Passed, Skipped, Failed, TimedOut, Crashed];
+        let now = tests.into_iter().zip(endings);
+        let now = now.map(|(text, ending)| (name(text), outcome(ending, &[])));
+        let comparison = compare(Some(&before), &tests.map(name).into(), &now.collect());
+        assert_eq!(comparison.count(Verdict::Regression), 5);
+        let again = ["test_c", "test_d", "test_e"].map(name);
+        assert_eq!(comparison.worth_another_try(), again);
     }
 }

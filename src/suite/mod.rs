@@ -13,4 +13,4 @@ mod spool;
 pub use baseline::{Baseline, BaselineError};
 pub use compare::{Comparison, Judged, Verdict, compare};
 pub use outcome::{Ending, Outcome};
-pub use run::{Ran, Subject, SuiteError, Tools, list, run};
+pub use run::{Ran, Round, Subject, SuiteError, Tools, list, run};

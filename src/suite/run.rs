@@ -59,6 +59,40 @@ pub struct Tools<'a> {
     pub jobs: usize,
 }
 
+/// How often a test has been run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Round {
+    /// All tests, as many at once as there are jobs.
+    First,
+    /// Those that ended worse than before, one by one: what is short of time beside others may pass
+    /// alone.
+    Again,
+}
+
+impl Round {
+    fn title(self, subject: &Subject<'_>) -> String {
+        match self {
+            Self::First => format!("testing {}", subject.name),
+            Self::Again => format!("testing {} again, one by one", subject.name),
+        }
+    }
+
+    fn jobs(self, jobs: usize) -> usize {
+        match self {
+            Self::First => jobs,
+            Self::Again => 1,
+        }
+    }
+
+    /// Where what they print is kept: below the scratch.
+    fn room(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Again => "again",
+        }
+    }
+}
+
 /// One test that has been run.
 #[derive(Debug)]
 pub struct Ran {
@@ -113,7 +147,7 @@ pub fn list(
     let binds = subject.binds.iter().cloned().chain([prefix]);
     let mut spec = spec(subject, subject.list.to_vec());
     spec.binds = binds.collect();
-    let (end, _, last, mut tail) = execute(&spec, &path, scratch, tools)?;
+    let (end, _, last, mut tail) = execute(&spec, &path, tools)?;
     tail.push(String::from_utf8_lossy(&last).into_owned());
     let failed = |why: String| SuiteError::List {
         subject: subject.name.to_owned(),
@@ -154,17 +188,21 @@ fn names(text: &[u8]) -> Result<BTreeSet<TestName>, String> {
     }
 }
 
-/// Runs tests, in this order, as many at once as there are jobs.
+/// Runs tests, in this order.
 pub fn run(
     subject: &Subject<'_>,
     tests: &[TestName],
+    round: Round,
     scratch: &Scratch,
     tools: &Tools<'_>,
 ) -> Result<BTreeMap<TestName, Ran>, SuiteError> {
+    if tests.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let room = scratch.path().join(round.room());
+    sysfs::create_dir_all(&room)?;
     let total = Amount::Items(tests.len() as u64);
-    let phase = tools
-        .observer
-        .phase(format!("testing {}", subject.name), total);
+    let phase = tools.observer.phase(round.title(subject), total);
     let next = AtomicUsize::new(0);
     let stopped = AtomicBool::new(false);
     let all: Mutex<Vec<(TestName, Result<Ran, SuiteError>)>> = Mutex::default();
@@ -174,7 +212,7 @@ pub fn run(
                 break;
             };
             phase.detail(test.as_str());
-            let ran = run_one(subject, test, scratch, tools);
+            let ran = run_one(subject, test, &room, tools);
             // One that could not be tried at all: the others would fare the same.
             stopped.fetch_or(ran.is_err(), Ordering::Relaxed);
             if let Ok(ran) = &ran {
@@ -186,7 +224,7 @@ pub fn run(
         }
     };
     std::thread::scope(|scope| {
-        for _ in 1..tools.jobs.min(tests.len()) {
+        for _ in 1..round.jobs(tools.jobs).min(tests.len()) {
             scope.spawn(work);
         }
         work();
@@ -209,15 +247,15 @@ fn tell(phase: &Phase<'_>, test: &TestName, ran: &Ran) {
 fn run_one(
     subject: &Subject<'_>,
     test: &TestName,
-    scratch: &Scratch,
+    room: &Path,
     tools: &Tools<'_>,
 ) -> Result<Ran, SuiteError> {
     let argv = subject.run.iter().cloned().chain([test.to_string()]);
     let mut spec = spec(subject, argv.collect());
     // What it writes below the prefix it alone sees.
     spec.root.layers.push(subject.layer.to_owned());
-    let output = scratch.path().join(format!("{test}.out"));
-    let (end, wall, last, mut tail) = execute(&spec, &output, scratch, tools)?;
+    let output = room.join(format!("{test}.out"));
+    let (end, wall, last, mut tail) = execute(&spec, &output, tools)?;
     let outcome = Outcome::read(end, &last);
     match outcome.ending {
         Ending::Passed | Ending::Skipped => {
@@ -241,16 +279,11 @@ fn run_one(
 /// How a command ended, after how long, the last line that it printed and those before.
 type Ended = (End, Duration, Vec<u8>, Vec<String>);
 
-fn execute(
-    spec: &SandboxSpec,
-    output: &Path,
-    scratch: &Scratch,
-    tools: &Tools<'_>,
-) -> Result<Ended, SuiteError> {
+/// What is printed goes to `output`, in a scratch; what is changed may go beside it.
+fn execute(spec: &SandboxSpec, output: &Path, tools: &Tools<'_>) -> Result<Ended, SuiteError> {
     let mut spool = Spool::create(output)?;
     let mut take = |bytes: &[u8]| spool.take(bytes);
     let room = output.with_extension("changes");
-    debug_assert!(room.starts_with(scratch.path()));
     let kept = || -> Result<Changes, SuiteError> {
         let [upper, work] = ["upper", "work"].map(|name| room.join(name));
         sysfs::create_dir_all(&upper)?;

@@ -60,6 +60,9 @@ pub struct TestRow {
     pub ended: String,
     /// How it had ended.
     pub before: Option<String>,
+    /// How it ended beside others, if that was worse than before and it was run again alone, which
+    /// is what counts.
+    pub first: Option<String>,
     /// Why it was skipped, how it crashed.
     pub why: Option<String>,
     /// The cases that failed.
@@ -118,9 +121,17 @@ impl TestRun {
 
     fn render(&self, stack: &StackName, palette: Palette) -> String {
         let mut out = String::new();
-        self.table("skipped", Standing::Skipped, &mut out, palette);
-        self.table("not passed, as before", Standing::Known, &mut out, palette);
-        self.table("better than before", Standing::Better, &mut out, palette);
+        let steady = |standing| self.of(standing).filter(|row| !row.is_unsteady());
+        for (title, standing) in [
+            ("skipped", Standing::Skipped),
+            ("not passed, as before", Standing::Known),
+            ("better than before", Standing::Better),
+        ] {
+            table(title, steady(standing), &mut out, palette);
+        }
+        let unsteady: Vec<&TestRow> = self.results.iter().filter(|r| r.is_unsteady()).collect();
+        let title = "worse only beside others, not when run again alone";
+        table(title, unsteady.iter().copied(), &mut out, palette);
         for row in self.of(Standing::Regression) {
             row.render(&mut out, palette);
         }
@@ -135,6 +146,9 @@ impl TestRun {
         .filter(|(standing, _)| count(*standing) > 0)
         .map(|(standing, word)| format!("{} {word}", count(standing)))
         .collect();
+        if !unsteady.is_empty() {
+            counts.push(format!("{} of them only when run again", unsteady.len()));
+        }
         let worse = count(Standing::Regression);
         counts.push(match worse {
             0 => "no regression".to_owned(),
@@ -172,26 +186,36 @@ impl TestRun {
         }
         out
     }
+}
 
-    fn table(&self, title: &str, standing: Standing, out: &mut String, palette: Palette) {
-        let mut table = Table::new([Align::Left, Align::Left, Align::Left]);
-        let mut any = false;
-        for row in self.of(standing) {
-            any = true;
-            table.row([
-                format!("  {}", row.name),
-                row.ended.clone(),
-                text::truncate(&row.remark(), 90),
-            ]);
-        }
-        if any {
-            let _ = writeln!(out, "{}", palette.strong(title));
-            let _ = writeln!(out, "{}", table.render().trim_end());
-        }
+fn table<'r>(
+    title: &str,
+    rows: impl Iterator<Item = &'r TestRow>,
+    out: &mut String,
+    palette: Palette,
+) {
+    let mut table = Table::new([Align::Left, Align::Left, Align::Left]);
+    let mut any = false;
+    for row in rows {
+        any = true;
+        table.row([
+            format!("  {}", row.name),
+            row.ended.clone(),
+            text::truncate(&row.remark(), 90),
+        ]);
+    }
+    if any {
+        let _ = writeln!(out, "{}", palette.strong(title));
+        let _ = writeln!(out, "{}", table.render().trim_end());
     }
 }
 
 impl TestRow {
+    /// Whether it was worse than before, and then was not.
+    fn is_unsteady(&self) -> bool {
+        self.first.is_some() && self.standing != Standing::Regression
+    }
+
     /// What there is to say besides how it ended.
     fn remark(&self) -> String {
         let some = |cases: &BTreeSet<String>| {
@@ -203,6 +227,7 @@ impl TestRow {
             shown.join(", ")
         };
         let mut remarks = Vec::new();
+        remarks.extend(self.first.as_ref().map(|first| format!("{first} at first")));
         if self.standing == Standing::Better {
             remarks.extend(
                 self.before
@@ -222,13 +247,18 @@ impl TestRow {
 
     fn render(&self, out: &mut String, palette: Palette) {
         let head = format!("{} {}", self.name, self.ended);
+        let twice = self
+            .first
+            .as_ref()
+            .map(|first| format!(", {first} at first"));
         let took = match self.elapsed {
             Duration::ZERO => String::new(),
             elapsed => format!(" after {}", Elapsed(elapsed)),
         };
         let before = self.before.as_deref();
         let before = before.map_or_else(String::new, |before| format!("; {before} before"));
-        let more = palette.faint(format!("{took}{before}"));
+        let twice = twice.unwrap_or_default();
+        let more = palette.faint(format!("{took}{twice}{before}"));
         let _ = writeln!(out, "{}{more}", palette.bad(head));
         if let Some(why) = &self.why {
             let _ = writeln!(out, "  {}", text::clean(why));
@@ -258,6 +288,7 @@ mod tests {
             standing,
             ended: ended.to_owned(),
             before: None,
+            first: None,
             why: None,
             cases: BTreeSet::new(),
             worse: BTreeSet::new(),
@@ -279,7 +310,10 @@ mod tests {
         known.better = cases(&["A.e"]);
         let mut better = row("test_ssl", Standing::Better, "passed");
         better.before = Some("crashed".to_owned());
+        let mut unsteady = row("test_time", Standing::Passed, "passed");
+        unsteady.first = Some("timed out".to_owned());
         let mut worse = row("test_uuid", Standing::Regression, "failed");
+        worse.first = Some("crashed".to_owned());
         worse.before = Some("passed".to_owned());
         worse.worse = cases(&["U.test_a"]);
         worse.tail = vec![
@@ -293,7 +327,7 @@ mod tests {
             formula: "python-3.11.2".parse().expect("a reference"),
             profile: "plain".to_owned(),
             build: Sha256::of(b"abc"),
-            tests: "the suite quick (6 tests)".to_owned(),
+            tests: "the suite quick (7 tests)".to_owned(),
             baseline: Some("3.11.1, plain".to_owned()),
             recorded: None,
             log: Some(PathBuf::from("/s/logs/x.tests.log")),
@@ -302,6 +336,7 @@ mod tests {
                 skipped,
                 known,
                 better,
+                unsteady,
                 worse,
                 lost,
             ],
@@ -324,7 +359,7 @@ mod tests {
         let mut tested = tested();
         tested.runs[0].baseline = None;
         assert!(tested.render(Palette::new(false)).contains("--record"));
-        tested.runs[0].results.truncate(4);
+        tested.runs[0].results.truncate(5);
         assert!(!tested.has_regressions());
         let said = tested.render(Palette::new(false));
         assert!(said.contains("no regression"), "{said}");

@@ -149,7 +149,7 @@ fn a_plan_reads_as_a_script() {
 fn ids_do_not_change_by_accident() {
     assert_eq!(
         Given::new().plan().build_id.to_string(),
-        "8ded07e8b7cacfb70a4ae8678eda3f96e6e23aed15d9ba2f7b63d1373d43e273"
+        "42af63ac85aa18586baa6373a7b2e8118a9f2bb2aa3b6889642370993ec35d4a"
     );
 }
 

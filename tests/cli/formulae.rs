@@ -128,6 +128,53 @@ fn every_mistake_is_found_and_told_with_its_place() {
 }
 
 #[test]
+fn what_is_recorded_of_tests_is_checked_too() {
+    let case = Case::bare();
+    let formulae = Formula::hello().write(&case.at(""));
+    let record = |text: &str| {
+        let dir = formulae.join("hello/baselines/debian-12");
+        fs::create_dir_all(&dir).expect("mkdir");
+        fs::write(dir.join("1.0.toml"), text).expect("written");
+    };
+    let check = || case.pybuild().args(["formula", "check"]).arg(&formulae);
+    let head = "schema = 1\nstack = \"debian-12\"\nversion = \"1.0\"\nprofile = \"plain\"\n";
+    let sound = format!("{head}passed = [\"test_a\"]\n");
+    record(&sound);
+    check().run().succeeds();
+    let table = [
+        (
+            format!("{head}passed = [\"a/b\"]\n"),
+            [
+                "hello/baselines/debian-12/1.0.toml:5:10",
+                "not the name of a test",
+            ],
+        ),
+        (
+            format!("{head}passd = []\n"),
+            ["1.0.toml:5:1", "unknown field `passd`"],
+        ),
+        (
+            format!("{sound}[tests.test_a]\nended = \"failed\"\n"),
+            ["1.0.toml:1:1", "`test_a` is in `passed` and in `tests`"],
+        ),
+        (
+            sound.replace("debian-12", "debian-11"),
+            ["1.0 on debian-11", "hello/baselines/debian-11/1.0.toml"],
+        ),
+        (
+            sound.replace("1.0", "1.1"),
+            ["version 1.1", "hello/baselines/debian-12/1.1.toml"],
+        ),
+    ];
+    for (text, said) in table {
+        record(&text);
+        check().run().fails(2, &said);
+        let checked = json(&check().arg("--json").run().out);
+        assert_eq!(checked["mistakes"].as_array().map(Vec::len), Some(1));
+    }
+}
+
+#[test]
 fn a_word_may_stand_for_the_newest() {
     let case = Case::bare();
     let formulae = Formula::hello().write(&case.at(""));

@@ -8,7 +8,7 @@ use crate::kit::{Case, STACK, files_below, give, is_root};
 use crate::program::Pybuild;
 
 /// The driver: a test is a file of the source, or of the prefix.
-const DRIVER: &str = r"
+const DRIVER: &str = r#"
 case $1 in
 list) mkdir -p $2/share/tests; cp $3/weight $2/share/tests/laid
       echo test_runs; echo test_ends; echo test_reads ;;
@@ -16,9 +16,12 @@ run)  test -e $2/share/tests/laid || exit 9
       # What one test writes no other sees.
       test ! -e $2/share/tests/written && touch $2/share/tests/written || exit 9
       ! touch $3/written 2>/dev/null || exit 9
+      # It is where the runtime will be: nothing to build with, nobody special, no network.
+      ! command -v cc >/dev/null && test $(id -u) = 1000 || exit 9
+      test "$(sed -n 's/^ *\([^ ]*\):.*/\1/p' /proc/net/dev)" = lo || exit 9
       . ${0%/*}/cases.sh ;;
 esac
-";
+"#;
 
 /// What each test does if a case of it says nothing else.
 const CASES: &str = r#"
@@ -193,13 +196,17 @@ fn what_has_become_worse_is_found() {
             "{json}"
         );
         assert_eq!(row["ended"], ended, "{json}");
+        // Worse, and not by chance.
+        let first = (ended != "skipped").then_some(ended);
+        assert_eq!(row["first"].as_str(), first, "{json}");
         if ended != "skipped" {
             let log = json["runs"][0]["log"].as_str().expect("a log");
             let log = fs::read_to_string(log).expect("readable");
             assert!(
-                log.contains("# test_reads") && log.contains("broken"),
+                log.contains("# test_reads") && log.contains("# test_reads, run again alone, "),
                 "{log}"
             );
+            assert_eq!(log.matches("broken\n").count(), 2, "{log}");
         }
         // It is not asked for, and so not missed.
         let (code, _) = tested.json(&["test_runs"]);

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use miette::NamedSource;
 use serde::Serialize;
 
 use crate::cli::{FormulaCheck, Global};
 use crate::cmd::{Done, Failure};
 use crate::formula::{Catalog, FormulaError, Problem};
+use crate::suite::Baseline;
 use crate::ui;
 
 /// Where formulae are looked for if nobody says.
@@ -34,7 +36,11 @@ struct Mistake {
 pub(super) fn run(global: &Global, args: &FormulaCheck) -> Result<Done, Failure> {
     let here = || Some(PathBuf::from(HERE)).filter(|dir| dir.is_dir());
     let dir = args.dir.clone().or_else(here);
-    match Catalog::load(dir.as_deref()) {
+    let loaded = Catalog::load(dir.as_deref()).and_then(|catalog| {
+        check_baselines(&catalog)?;
+        Ok(catalog)
+    });
+    match loaded {
         Ok(catalog) => sound(global, dir.as_deref(), &catalog),
         Err(error) => {
             if let (true, FormulaError::Invalid { problems }) = (global.json, &error) {
@@ -47,6 +53,43 @@ pub(super) fn run(global: &Global, args: &FormulaCheck) -> Result<Done, Failure>
             Err(error.into())
         }
     }
+}
+
+/// What is recorded of tests is read where it is used; here all of it is.
+fn check_baselines(catalog: &Catalog) -> Result<(), FormulaError> {
+    let mut problems = Vec::new();
+    for name in catalog.names() {
+        let baselines = catalog.get(name)?.baselines();
+        for (path, text) in baselines.all() {
+            let (message, span) = match Baseline::parse(&text) {
+                Ok(baseline) => {
+                    let (version, stack) = (&baseline.version, &baseline.stack);
+                    let place = baselines.path(version, stack);
+                    if place == path {
+                        continue;
+                    }
+                    let message = format!(
+                        "it is of version {version} on {stack}, and so nobody reads it here: its \
+                         place is {}",
+                        place.display()
+                    );
+                    (message, None)
+                }
+                Err(error) => (error.what().to_owned(), error.span()),
+            };
+            problems.push(Problem {
+                message: format!("not a baseline: {message}"),
+                label: "here".to_owned(),
+                span: span.unwrap_or(0..0).into(),
+                help: Some("`pybuild test --record` writes one".to_owned()),
+                text: NamedSource::new(path.display().to_string(), text.into()),
+            });
+        }
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(FormulaError::Invalid { problems })
 }
 
 fn sound(global: &Global, dir: Option<&Path>, catalog: &Catalog) -> Result<Done, Failure> {

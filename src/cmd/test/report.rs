@@ -8,8 +8,8 @@ use super::{Trial, Tried};
 use crate::cmd::Failure;
 use crate::cmd::make::Made;
 use crate::cmd::session::Session;
-use crate::model::Elapsed;
-use crate::suite::{Ending, Judged, Verdict};
+use crate::model::{Elapsed, TestName};
+use crate::suite::{Ending, Judged, Ran, Verdict};
 use crate::sys::fs::{self as sysfs, FsError};
 use crate::ui::{Standing, TestRow, TestRun};
 
@@ -21,10 +21,14 @@ pub(super) fn log(
     tried: &Tried,
 ) -> Result<Option<PathBuf>, Failure> {
     let is_kept = |ending| !matches!(ending, Ending::Passed | Ending::Skipped);
-    let kept = tried.ran.iter();
-    let kept: Vec<_> = kept
-        .filter(|(_, ran)| is_kept(ran.outcome.ending))
+    let first = tried.ran.iter().map(|(name, ran)| (name, ran, ""));
+    let again = tried.again.iter();
+    let again = again.map(|(name, ran)| (name, ran, ", run again alone,"));
+    let mut kept: Vec<_> = first
+        .chain(again)
+        .filter(|(_, ran, _)| is_kept(ran.outcome.ending))
         .collect();
+    kept.sort_by_key(|(name, ..)| *name);
     let path = session
         .store
         .log_path(&made.build_id)
@@ -39,9 +43,9 @@ pub(super) fn log(
     }
     debug_assert!(tried.scratch.path().is_dir());
     let mut log = File::create(&path).map_err(FsError::new("create", &path))?;
-    let mut put = |ran: &crate::suite::Ran, name: &str| -> Result<(), FsError> {
+    let mut put = |name: &TestName, ran: &Ran, how: &str| -> Result<(), FsError> {
         let head = format!(
-            "\n# {name} {} after {}\n",
+            "\n# {name}{how} {} after {}\n",
             ran.outcome.ending,
             Elapsed(ran.wall)
         );
@@ -51,8 +55,8 @@ pub(super) fn log(
             .map_err(FsError::new("write", &path))?;
         Ok(())
     };
-    for (name, ran) in kept {
-        put(ran, name.as_str())?;
+    for (name, ran, how) in kept {
+        put(name, ran, how)?;
     }
     Ok(Some(path))
 }
@@ -83,7 +87,9 @@ pub(super) fn of(
 }
 
 fn row(judged: &Judged, tried: &Tried) -> TestRow {
-    let ran = tried.ran.get(&judged.name);
+    let first = tried.ran.get(&judged.name);
+    let again = tried.again.get(&judged.name);
+    let ran = again.or(first);
     let told = !matches!(
         judged.verdict,
         Verdict::Passed | Verdict::Better | Verdict::Skipped
@@ -100,6 +106,9 @@ fn row(judged: &Judged, tried: &Tried) -> TestRow {
         },
         ended: now.map_or("missing".to_owned(), |now| now.ending.to_string()),
         before: judged.before.map(|before| before.to_string()),
+        first: again
+            .and(first)
+            .map(|first| first.outcome.ending.to_string()),
         why: now.and_then(|now| now.why.clone()),
         cases: now.map(|now| now.cases.clone()).unwrap_or_default(),
         worse: judged.worse.clone(),
