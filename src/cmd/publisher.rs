@@ -46,12 +46,9 @@ impl Form {
         self.keys_as(stack, recipe, self.codec, self.name.as_deref())
     }
 
-    /// Where what a training gave is published: under the id of that training, so that every one
-    /// that an artifact was ever optimized by can stay.
+    /// Where what a training gave is published.
     fn profile_keys(&self, stack: &StackName, recipe: &Recipe, training: Sha256) -> Keys {
-        let directory = Kind::Profile.directory();
-        let name = format!("{directory}/{}/{}", recipe.reference, training.short());
-        self.keys_as(stack, recipe, Codec::Gzip, Some(&name))
+        publish::profile_keys(self.layout, stack, &recipe.reference, self.arch, training)
     }
 
     fn keys_as(

@@ -10,10 +10,10 @@ use crate::artifact::record::Record;
 use crate::cli;
 use crate::formula::{Catalog, Recipe};
 use crate::model::{Kind, Sha256};
-use crate::publish::{Keys, Remote};
+use crate::publish::{self, Found, Layout, Remote};
 use crate::sys::fs as sysfs;
 use crate::ui::ExitKind;
-use crate::verify::facts::{Archive, Seen};
+use crate::verify::facts::Seen;
 use crate::verify::{Seeing, Unseen};
 
 /// Builds every archive again whose bytes were read, one after the other, and notes what came
@@ -26,10 +26,6 @@ pub(super) fn all(
     remote: &Remote,
     seeing: &mut Seeing,
 ) -> Result<(), Failure> {
-    let trained = Trained {
-        remote,
-        profiles: profiles(&seeing.facts.archives),
-    };
     let manner = Manner {
         mirrors,
         limits: limits::of(&args.limits),
@@ -47,7 +43,7 @@ pub(super) fn all(
             Some(record) if record.product.kind == Kind::Profile => continue,
             Some(record) => {
                 let codec = archive.codec;
-                one(session, args, &manner, formulae, &trained, record, codec)?
+                one(session, args, &manner, formulae, remote, record, codec)?
             }
         };
         match answer {
@@ -63,67 +59,50 @@ pub(super) fn all(
 
 type Answer = Result<Sha256, String>;
 
-/// What was learned in trainings and published where this looks.
-struct Trained<'a> {
-    remote: &'a Remote,
-    /// By the keys of their tarballs.
-    profiles: Vec<(String, Codec, Record)>,
-}
-
-fn profiles(archives: &[Archive]) -> Vec<(String, Codec, Record)> {
-    let profiles = archives.iter().filter_map(|archive| {
-        let record = archive.sound_record()?;
-        let is_profile = record.product.kind == Kind::Profile;
-        is_profile.then(|| (archive.key.clone(), archive.codec, record.clone()))
-    });
-    profiles.collect()
-}
-
-impl Trained<'_> {
-    /// What an artifact was trained with, as its record says: from the store, else from where the
-    /// artifact is published.
-    fn find(
-        &self,
-        workshop: &Workshop<'_>,
-        training: &Recipe,
-        made: &[Made],
-        record: &Record,
-    ) -> Result<Result<Made, String>, Failure> {
-        let dependencies = &record.making.dependencies;
-        let Some(named) = (dependencies.iter()).find(|it| it.reference == training.reference)
-        else {
-            return Ok(Err(
-                "its record does not say what it was trained with".to_owned()
-            ));
-        };
-        for plan in workshop.plans(training, made) {
-            if plan.build_id != named.build_id {
-                continue;
-            }
-            let own = workshop.reuse(&plan, Codec::Gzip)?;
-            if let Some(own) = own.filter(|own| own.artifact.digest() == named.sha256) {
-                return Ok(Ok(own));
-            }
-            let published = self.profiles.iter().find(|(_, codec, profile)| {
-                *codec == Codec::Gzip
-                    && profile.artifact.sha256 == named.sha256
-                    && profile.product.build_id == named.build_id
-            });
-            let Some((key, _, profile)) = published else {
-                continue;
-            };
-            let (keys, profile) = (Keys::of(key.clone()), profile.clone());
-            if let Some(taken) = replace(workshop, &plan, self.remote, &keys, profile)? {
-                return Ok(Ok(taken));
-            }
-        }
-        Ok(Err(format!(
-            "what it was trained with ({}, SHA-256 {}) is neither in this store nor published with \
-             it, or its stack or formula is not what it was trained with",
-            named.reference,
-            named.sha256.short()
-        )))
+/// What an artifact was trained with, as its record says: from the store, else from where the artifact
+/// is published, whether or not all that is there is looked at.
+fn trained(
+    workshop: &Workshop<'_>,
+    remote: &Remote,
+    training: &Recipe,
+    made: &[Made],
+    record: &Record,
+) -> Result<Result<Made, String>, Failure> {
+    let dependencies = &record.making.dependencies;
+    let Some(named) = (dependencies.iter()).find(|it| it.reference == training.reference) else {
+        return Ok(Err(
+            "its record does not say what it was trained with".to_owned()
+        ));
+    };
+    let plans = workshop.plans(training, made);
+    let Some(plan) = plans.iter().find(|plan| plan.build_id == named.build_id) else {
+        return Ok(Err(format!(
+            "{} is not trained now as it was: its stack or its formula has changed",
+            named.reference
+        )));
+    };
+    let own = workshop.reuse(plan, Codec::Gzip)?;
+    if let Some(own) = own.filter(|own| own.artifact.digest() == named.sha256) {
+        return Ok(Ok(own));
     }
+    let (stack, arch) = (&record.product.stack, record.product.arch);
+    for layout in [Layout::Tree, Layout::Flat] {
+        let keys = publish::profile_keys(layout, stack, &named.reference, arch, named.build_id);
+        let interrupt = &workshop.session.interrupt;
+        let Found::Whole(profile) = publish::find(remote, &keys, interrupt)? else {
+            continue;
+        };
+        let is_it =
+            profile.artifact.sha256 == named.sha256 && profile.product.build_id == named.build_id;
+        if is_it && let Some(taken) = replace(workshop, plan, remote, &keys, *profile)? {
+            return Ok(Ok(taken));
+        }
+    }
+    Ok(Err(format!(
+        "what it was trained with ({}, SHA-256 {}) is neither in this store nor published with it",
+        named.reference,
+        named.sha256.short()
+    )))
 }
 
 fn one(
@@ -131,7 +110,7 @@ fn one(
     args: &cli::Verify,
     manner: &Manner,
     formulae: &Catalog,
-    trained: &Trained<'_>,
+    remote: &Remote,
     record: &Record,
     codec: Codec,
 ) -> Result<Answer, Failure> {
@@ -164,7 +143,7 @@ fn one(
         rootfs: &rootfs,
         manner,
     };
-    match make(&workshop, trained, &recipes, &recipe, record, codec) {
+    match make(&workshop, remote, &recipes, &recipe, record, codec) {
         Ok(answer) => Ok(answer),
         Err(failure) => not_now(failure),
     }
@@ -172,7 +151,7 @@ fn one(
 
 fn make(
     workshop: &Workshop<'_>,
-    trained: &Trained<'_>,
+    remote: &Remote,
     before: &[Recipe],
     recipe: &Recipe,
     record: &Record,
@@ -182,7 +161,7 @@ fn make(
     let mut made: Vec<Made> = Vec::new();
     for dependency in before {
         if dependency.kind == Kind::Profile {
-            match trained.find(workshop, dependency, &made, record)? {
+            match trained(workshop, remote, dependency, &made, record)? {
                 Ok(profile) => made.push(profile),
                 Err(why) => return Ok(Err(why)),
             }

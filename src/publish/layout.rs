@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::archive::Codec;
-use crate::model::{Arch, FormulaRef, Kind, StackName};
+use crate::model::{Arch, FormulaRef, Kind, Sha256, StackName};
 
 /// How keys are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -139,6 +139,32 @@ pub fn keys(
         Layout::Tree => format!("{stack}/{}/{stem}.tar.{extension}", kind.directory()),
         Layout::Flat => format!("{stem}-{}-{arch}.tar.{extension}", release(stack)),
     })
+}
+
+/// The keys of what a training gave: under the id of that training, so that every one that an
+/// artifact was ever optimized by can stay.
+pub fn profile_keys(
+    layout: Layout,
+    stack: &StackName,
+    reference: &FormulaRef,
+    arch: Arch,
+    training: Sha256,
+) -> Keys {
+    let kind = Kind::Profile;
+    let name = format!("{}/{reference}/{}", kind.directory(), training.short());
+    let codec = Codec::Gzip;
+    keys(layout, stack, kind, reference, arch, codec, Some(&name))
+}
+
+/// What was optimized by what lies at such a key: `python-3.13.5`. Others say nothing.
+pub fn trained_for(key: &str) -> Option<FormulaRef> {
+    let mut parts = key.rsplit('/').skip(1);
+    let training = parts.next()?;
+    if parts.next()? != Kind::Profile.directory() {
+        return None;
+    }
+    let (name, version) = training.rsplit_once("-profile-")?;
+    format!("{name}-{version}").parse().ok()
 }
 
 /// Reads a key that [`keys`] may have made, without a name of its own; others say nothing.

@@ -33,7 +33,7 @@ pub use index::{
     Date, Entry, INDEX_HTML, INDEX_JSON, INDEX_LIMIT, Index, IndexError, MadeOf, Surveyed, replace,
     survey,
 };
-pub use layout::{Keys, Layout, Named, Role, keys, read_key, release};
+pub use layout::{Keys, Layout, Named, Role, keys, profile_keys, read_key, release, trained_for};
 pub use promote::{Has, Plan, There, Verified, plan};
 pub use remote::{Place, Remote};
 pub use s3::Keeper;

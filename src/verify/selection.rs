@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use crate::model::{FormulaName, FormulaRef, Glob, Kind, StackName};
-use crate::publish::{Layout, keys};
+use crate::model::{Arch, FormulaName, FormulaRef, Glob, Kind, StackName};
+use crate::publish::{Layout, keys, release, trained_for};
 
 use super::facts::{Archive, file_name};
 
@@ -50,11 +50,21 @@ impl Pattern {
                 Self::Like(glob) => glob.matches(Path::new(stem)),
             });
         };
+        self.names(&named.reference)
+    }
+
+    /// Whether it is what was learned in a training for what is asked for: without it that cannot be
+    /// built again. It does not stand in for that, though.
+    fn is_trained_by(&self, archive: &Archive) -> bool {
+        trained_for(&archive.key).is_some_and(|reference| self.names(&reference))
+    }
+
+    fn names(&self, reference: &FormulaRef) -> bool {
         match self {
-            Self::Name(name) => named.reference.name() == name,
+            Self::Name(name) => reference.name() == name,
             // As text: 3.9 and 3.9.0 are two names.
-            Self::One(reference) => named.reference.to_string() == reference.to_string(),
-            Self::Like(glob) => glob.matches(Path::new(&named.reference.to_string())),
+            Self::One(one) => reference.to_string() == one.to_string(),
+            Self::Like(glob) => glob.matches(Path::new(&reference.to_string())),
         }
     }
 
@@ -113,7 +123,10 @@ impl Selection {
             .as_ref()
             .is_none_or(|stack| is_on(archive, stack))
             && (self.formulae.is_empty()
-                || self.formulae.iter().any(|pattern| pattern.takes(archive)))
+                || self
+                    .formulae
+                    .iter()
+                    .any(|pattern| pattern.takes(archive) || pattern.is_trained_by(archive)))
     }
 
     /// Whether something that belongs to no archive lies where these archives are.
@@ -155,6 +168,14 @@ impl Selection {
 pub(super) fn is_on(archive: &Archive, stack: &StackName) -> bool {
     let Some(named) = &archive.named else {
         let directory = archive.key.split_once('/').map(|(first, _)| first);
+        if directory == Some(Kind::Profile.directory()) {
+            // In the flat layout what a training gave has a directory nevertheless.
+            let stem = archive.file().split(".tar.").next().unwrap_or_default();
+            let release = format!("-{}", release(stack));
+            return stem.rsplit_once('-').is_some_and(|(rest, arch)| {
+                rest.ends_with(&release) && arch.parse::<Arch>().is_ok()
+            });
+        }
         let recorded = archive
             .sound_record()
             .map(|record| record.product.stack.as_str());
@@ -198,6 +219,8 @@ mod tests {
         let tree = "heroku-20/runtimes/python-3.9.2.tar.gz";
         let flat = "python-3.9.2-ubuntu-20.04-amd64.tar.zst";
         let own = "heroku-20/runtimes/mine.tar.gz";
+        let trained = "heroku-20/profiles/python-profile-3.9.2/555bca1fbf1d.tar.gz";
+        let trained_flat = "profiles/python-profile-3.9.2/555bca1fbf1d-ubuntu-20.04-amd64.tar.gz";
         let table: &[Row<'_>] = &[
             (tree, None, &[], true),
             (tree, Some("heroku-20"), &[], true),
@@ -216,6 +239,15 @@ mod tests {
             (tree, None, &["python-3.1*"], false),
             (own, None, &["mine"], true),
             (own, None, &["python"], false),
+            (trained, None, &["python-3.9.2"], true),
+            (trained, None, &["python-3.9.*"], true),
+            (trained, None, &["python"], true),
+            (trained, None, &["python-3.9.1"], false),
+            (trained, None, &["pyth"], false),
+            (trained, Some("heroku-20"), &["python-3.9.2"], true),
+            (trained, Some("heroku-22"), &["python-3.9.2"], false),
+            (trained_flat, Some("heroku-20"), &["python-3.9.2"], true),
+            (trained_flat, Some("heroku-22"), &["python-3.9.2"], false),
         ];
         for (key, stack, formulae, taken) in table {
             let archive = Archive::of(key).expect("a tarball's key");
@@ -239,6 +271,10 @@ mod tests {
             ["heroku-20/python-3.8.*"]
         );
         assert_eq!(told(Some("heroku-18"), &[], &[]), ["heroku-18"]);
+        // What is there of its training is not it.
+        let trained = "heroku-20/profiles/python-profile-3.9.3/555bca1fbf1d.tar.gz";
+        let trained = [Archive::of(trained).expect("a tarball's key")];
+        assert_eq!(told(None, &["python-3.9.3"], &trained), ["python-3.9.3"]);
         assert_eq!(told(None, &[], &[]), [""; 0]);
     }
 

@@ -191,7 +191,28 @@ fn what_is_published_is_verified_and_rebuilt_with_what_it_was_trained_with() {
     run(&other, &["verify", "--target", named, "--rebuild"])
         .run()
         .succeeds();
+    // And where nothing else is looked at.
+    let alone = Case::new().expect("as before");
+    let asked = [
+        "verify",
+        "--target",
+        named,
+        "--rebuild",
+        STACK,
+        "clever-1.0",
+    ];
+    let ran = run(&alone, &asked).run().succeeds();
+    assert!(
+        ran.err.contains("fetching clever-profile-1.0"),
+        "{}",
+        ran.err
+    );
     // Promoted with it, and indexed.
+    let part = two.at("part");
+    let to = part.to_str().expect("UTF-8");
+    let asked = ["promote", named, to, STACK, "clever-1.0"];
+    two.pybuild().args(asked).run().succeeds();
+    assert_eq!(tarballs(&part), tarballs(&target));
     let copy = two.at("copy");
     let (from, to) = (
         target.to_str().expect("UTF-8"),
