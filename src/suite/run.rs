@@ -340,6 +340,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_run_again_is_run_alone_and_kept_apart() {
+        assert_eq!(Round::First.jobs(8), 8);
+        assert_eq!(Round::Again.jobs(8), 1);
+        assert_ne!(Round::First.room(), Round::Again.room());
+    }
+
+    #[test]
     fn which_tests_there_are_is_read_strictly() {
         let read = |text: &str| -> Result<Vec<String>, String> {
             let names = names(text.as_bytes())?;

@@ -194,6 +194,20 @@ fn a_source_that_nobody_has_is_wanted_by_name() {
     case.is_clean();
 }
 
+/// A stack takes minutes, and that a source cannot be had takes a moment to know.
+#[test]
+fn a_source_that_nobody_has_is_known_before_the_stack_is_made() {
+    let case = Case::bare();
+    let formulae = Formula::hello().write(&case.at(""));
+    fs::remove_dir_all(case.at("sources")).expect("removed");
+    let run = case.pybuild().args(["sandbox", STACK, "hello-1.0"]);
+    let run = run.args([Path::new("--formulae"), &formulae]);
+    let ran = run.env("PYBUILD_DEBIAN_MIRROR", DOWN).run();
+    let ran = ran.fails(75, &["cannot download hello-1.0.tar.gz\n"]);
+    assert!(!ran.err.contains("bootstrapped"), "{}", ran.err);
+    case.is_clean();
+}
+
 #[test]
 fn a_source_that_is_no_tarball_is_named() {
     let Some(case) = Case::new() else { return };
