@@ -12,6 +12,7 @@ Silent and 0 if so; else one line on stderr for each thing that is not, and 1.
 Runs under every version that it checks.
 """
 import os
+import re
 import sys
 import warnings
 
@@ -131,6 +132,15 @@ def check_tls():
     certificate = os.path.join(HERE, 'loopback.pem')
     accepting = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     accepting.load_cert_chain(certificate)
+    with open(certificate) as file:
+        text = re.search('-----BEGIN CERT.*-----END CERTIFICATE-----', file.read(), re.DOTALL).group()
+    try:
+        # OpenSSL 3 tells the end of them in another way than those before.
+        trusting = ssl.create_default_context(cadata=ssl.PEM_cert_to_DER_cert(text))
+        if trusting.cert_store_stats()['x509'] != 1:
+            yield 'a certificate was not taken as DER'
+    except ssl.SSLError as error:
+        yield 'certificates as DER: %s' % one_line(error)
     server = socket.socket()
     server.bind(('127.0.0.1', 0))
     server.listen(2)
