@@ -26,13 +26,16 @@ interpreter() {
 ours=$(interpreter "$(realpath "$1")")
 peer=$(interpreter "$(realpath "$2")")
 
-# with INTERPRETER COMMAND…: a shared libpython that others build is found in no other way, and ours
-# is asked no differently.
+# with INTERPRETER COMMAND…: where a shared libpython is found in no other way, in the way of those who
+# build it so.
 with() {
-  local libraries
-  libraries=$(dirname "$(dirname "$1")")/lib
+  local interpreter=$1
   shift
-  LD_LIBRARY_PATH=$libraries "$@"
+  if "$interpreter" -c '' 2>/dev/null; then
+    "$@"
+  else
+    LD_LIBRARY_PATH=$(dirname "$(dirname "$interpreter")")/lib "$@"
+  fi
 }
 
 for interpreter in "$ours" "$peer"; do
