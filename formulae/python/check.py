@@ -2,6 +2,7 @@
 
     python check.py version 3.11.2      it is this version
     python check.py prefix DIR          it knows where it was started from
+    python check.py venv [OPTION]...    environments that `python -m venv` makes so are working
     python check.py modules NAME...     each of these can be imported
     python check.py sqlite 3.46.1       sqlite3 is this SQLite, with all its features
     python check.py openssl 3.5.7       what it encrypts with is this OpenSSL, inside its modules
@@ -40,6 +41,27 @@ def check_prefix(wanted):
             yield 'sys.%s is %s, not %s' % (name, found, wanted)
     if not os.path.realpath(os.__file__).startswith(wanted + os.sep):
         yield 'its library is %s, not below %s' % (os.__file__, wanted)
+
+
+def check_venv(*options):
+    if sys.version_info < (3, 4):
+        return
+    import shutil
+    import subprocess
+    import tempfile
+
+    directory = tempfile.mkdtemp()
+    try:
+        environment = os.path.join(directory, 'environment')
+        make = [sys.executable, '-I', '-m', 'venv', '--without-pip'] + list(options) + [environment]
+        for command in make, [os.path.join(environment, 'bin', 'python'), '-I', '-c', 'pass']:
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            said = process.communicate()[0].decode('utf-8', 'replace')
+            if process.returncode != 0:
+                yield '%s: exit status %d: %s' % (' '.join(command), process.returncode, said)
+                break
+    finally:
+        shutil.rmtree(directory)
 
 
 def check_modules(*names):
@@ -202,6 +224,7 @@ def check_tls():
 CHECKS = {
     'version': check_version,
     'prefix': check_prefix,
+    'venv': check_venv,
     'modules': check_modules,
     'sqlite': check_sqlite,
     'openssl': check_openssl,
