@@ -38,8 +38,8 @@ fn an_artifact_is_a_tarball_a_checksum_and_a_record() {
     );
     assert_eq!(
         host("tar", &["-tzf", "hello-1.0.tar.gz"], dir),
-        "bin/\nbin/hello\ninclude/\ninclude/hello.h\nlib/\nlib/hello.dat\nshare/\nshare/doc/\n\
-         share/doc/hello/\nshare/doc/hello/README\n"
+        "bin/\ninclude/\nlib/\nshare/\nshare/doc/\nshare/doc/hello/\nbin/hello\ninclude/hello.h\n\
+         share/doc/hello/README\nlib/hello.dat\n"
     );
     let checked = host("sha256sum", &["-c", "hello-1.0.tar.gz.sha256"], dir);
     assert_eq!(checked, "hello-1.0.tar.gz: OK\n");
