@@ -53,7 +53,6 @@ build() {
     | "| \($what) | \($training) s | \($build) s | \($make) s | \(.artifacts[-1].size) |"' "$json"
 }
 
-"$PYBUILD" sandbox --profile plain --output "$BENCH_DIR/dist" "$STACK" "python-$VERSION" >/dev/null
 printf '| taken back | training | build | of that make | .tar.gz, bytes |\n|---|---|---|---|---|\n'
 for name in none ${LEVERS:-partitions thin-objects one-link cache compiler training-without-lto parallel-training parallel-compileall}; do
   formulae=$BENCH_DIR/formulae.$name
