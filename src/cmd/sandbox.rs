@@ -70,13 +70,12 @@ pub(super) fn run(global: &Global, args: &Sandbox) -> Result<Done, Failure> {
         None => Vec::new(),
     };
     let stacks = &building.sources.stacks;
-    source::ahead(
+    let rootfs = source::stack_for(
         &batch.recipes,
         &manner.mirrors,
         &session,
         (&manifest, stacks),
     )?;
-    let rootfs = session.rootfs(&manifest, stacks)?;
     let workshop = Workshop {
         session: &session,
         rootfs: &rootfs,

@@ -9,7 +9,7 @@ use crate::cli;
 use crate::formula::{Recipe, Source};
 use crate::model::{Amount, Phase, Sha256};
 use crate::net::{Client, Download, NetError, Settings};
-use crate::rootfs::{Manifest, debian};
+use crate::rootfs::{Manifest, Rootfs, debian};
 use crate::sys::fs::{self as sysfs, FsError};
 use crate::ui::ExitKind;
 
@@ -114,20 +114,20 @@ pub(super) fn fetch<'a>(
     Err(none_of(recipe, failed.into_values().collect()))
 }
 
-/// Fetches the sources of all of them if the stack is not there yet: what cannot be had is better
-/// known before a stack is bootstrapped than after.
-pub(super) fn ahead(
+/// The stack, for builds of all of these. If it is not there yet their sources are fetched first: what
+/// cannot be had is better known before a stack is bootstrapped than after.
+pub(super) fn stack_for(
     recipes: &[Recipe],
     mirrors: &Mirrors,
     session: &Session,
     (manifest, stacks): (&Manifest, &cli::StackSources),
-) -> Result<(), Failure> {
+) -> Result<Rootfs, Failure> {
     if locking::prepared(manifest, stacks, &session.store)?.is_none() {
         for recipe in recipes {
             fetch(recipe, mirrors, session)?;
         }
     }
-    Ok(())
+    session.rootfs(manifest, stacks)
 }
 
 /// What the store has kept of a source, read again before it is believed. What a disk has spoilt is

@@ -72,13 +72,12 @@ pub(super) fn run(global: &Global, args: &Test) -> Result<Done, Failure> {
     };
     let manner = Manner::of(building, jobs(args.jobs));
     let stacks = &building.sources.stacks;
-    source::ahead(
+    let rootfs = source::stack_for(
         &batch.recipes,
         &manner.mirrors,
         &session,
         (&manifest, stacks),
     )?;
-    let rootfs = session.rootfs(&manifest, stacks)?;
     let workshop = Workshop {
         session: &session,
         rootfs: &rootfs,

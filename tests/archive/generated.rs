@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use crate::chance;
 use crate::peers::{Others, Peers, ours};
 use crate::tarball::{Entry, Tarball, tar};
 
@@ -218,26 +219,11 @@ fn excused(peer: &str, pieces: &[Piece]) -> bool {
     })
 }
 
-/// As many cases as take a second or two, unless `PROPTEST_CASES` says how many.
-fn config() -> ProptestConfig {
-    let usual = ProptestConfig {
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    };
-    match std::env::var_os("PROPTEST_CASES") {
-        Some(_) => usual,
-        None => ProptestConfig {
-            cases: 500,
-            ..usual
-        },
-    }
-}
-
 #[test]
 fn what_we_list_others_list_too() {
     let Some(peers) = Peers::new() else { return };
     let listed = std::cell::Cell::new(0);
-    let config = config();
+    let config = chance::config(500);
     let cases = config.cases;
     let ends = select(ENDS.to_vec());
     let inputs = (prop::collection::vec(piece(), 0..5), ends);

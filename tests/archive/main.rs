@@ -1,6 +1,7 @@
 //! Extraction of archives, hostile ones above all.
 
 mod breakouts;
+mod chance;
 mod extracted;
 mod generated;
 mod layers;

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
+use crate::chance;
 use crate::place::Place;
 use crate::tarball::tar;
 
@@ -323,21 +324,6 @@ fn both(layers: &[Vec<Change>]) -> (Result<(), ()>, Result<(), String>, Node, No
     (expected, result, model.0, real, place)
 }
 
-/// Each case is a tree on the disk: fewer than usual, unless `PROPTEST_CASES` says how many.
-fn config() -> ProptestConfig {
-    let usual = ProptestConfig {
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    };
-    match std::env::var_os("PROPTEST_CASES") {
-        Some(_) => usual,
-        None => ProptestConfig {
-            cases: 250,
-            ..usual
-        },
-    }
-}
-
 /// The symlink is on the way to the target, but the target is not in it.
 #[test]
 fn a_hard_link_may_replace_a_symlink_through_which_it_is_named() {
@@ -352,7 +338,8 @@ fn a_hard_link_may_replace_a_symlink_through_which_it_is_named() {
 }
 
 proptest! {
-    #![proptest_config(config())]
+    // Each case is a tree on the disk.
+    #![proptest_config(chance::config(250))]
 
     /// With symlinks anywhere, both come out the same, or both refuse.
     #[test]
