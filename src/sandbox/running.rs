@@ -168,7 +168,7 @@ impl Running {
                 told = Some(Instant::now());
             }
             if told.is_some_and(|told| told.elapsed() > PATIENCE) {
-                self.kill();
+                let _ = kill(self.pid, Signal::SIGKILL); // and with it, by their parent-death signals, the rest
                 told = Some(Instant::now());
             }
             if !ready.report {
@@ -253,19 +253,8 @@ impl Running {
         let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Write);
     }
 
-    /// Kills pid 1, and with it everyone in its pid namespace; until it is dead its parent, which
-    /// only waits for it, is needed for nothing but that. Where there is no descriptor of it the
-    /// parent is killed, and with it, by their parent-death signals, the rest.
-    fn kill(&self) {
-        // It fails only if it is dead already.
-        let _ = match &self.init {
-            Some(init) => process::kill_by_descriptor(init.as_fd()).is_ok(),
-            None => kill(self.pid, Signal::SIGKILL).is_ok(),
-        };
-    }
-
-    /// The connection ends when those who hold it have ended. If the parent of pid 1 was killed, by
-    /// whomever, that is before the kernel is done with all whom pid 1 leaves.
+    /// The connection ends when those who hold it have ended. If the parent of pid 1 was killed, here
+    /// or by whomever, that is before the kernel is done with all whom pid 1 leaves.
     fn wait_for_all(&self) {
         let Some(init) = &self.init else { return };
         let mut fds = [PollFd::new(init.as_fd(), PollFlags::POLLIN)];

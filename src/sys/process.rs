@@ -383,24 +383,6 @@ pub fn descriptor(pid: Pid) -> Result<OwnedFd, CallError> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// `pidfd_send_signal(2)`: kills the process of such a descriptor.
-pub fn kill_by_descriptor(process: BorrowedFd<'_>) -> Result<(), CallError> {
-    let no_info = std::ptr::null::<libc::siginfo_t>();
-    // SAFETY: integers, and no signal information.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            process.as_raw_fd(),
-            libc::SIGKILL,
-            no_info,
-            0,
-        )
-    };
-    Errno::result(result)
-        .map(drop)
-        .map_err(CallError::new("pidfd_send_signal", "SIGKILL"))
-}
-
 /// As pid 1 of a pid namespace: kills every other process in it, and waits until all are dead.
 pub fn kill_all_others() {
     loop {
