@@ -1,10 +1,10 @@
 //! Whether the three objects of an artifact agree, and in what they do not. Pure.
 
 use super::content::Head;
-use super::layout::{Keys, Named, keys, read_key};
+use super::layout::{Keys, Layout, Named, keys, profile_keys, read_key};
 use crate::artifact::checksum::{ChecksumError, parse_sha256_line};
 use crate::artifact::record::{Record, RecordError};
-use crate::model::{Sha256, StackName};
+use crate::model::{Kind, Sha256, StackName};
 
 /// Why what is there is no whole artifact. Texts may hold what the target says: not for a terminal
 /// as they are.
@@ -135,12 +135,20 @@ pub(super) fn agreed(
 }
 
 /// What is wrong with the place of a tarball, by its record, if anything. One under a name of its
-/// own may lie anywhere below its stack.
+/// own may lie anywhere below its stack; what a training gave lies under that training's id.
 pub fn misplaced(tarball: &str, record: &Record) -> Option<Flaw> {
     let product = &record.product;
+    let top = tarball.split_once('/').map(|(first, _)| first);
+    if product.kind == Kind::Profile {
+        let (stack, arch, id) = (&product.stack, product.arch, product.build_id);
+        let place = |layout| profile_keys(layout, stack, &record.reference(), arch, id).tarball;
+        let (tree, flat) = (place(Layout::Tree), place(Layout::Flat));
+        let is_flat = top == Some(Kind::Profile.directory());
+        let should = if is_flat { flat } else { tree };
+        return (should != tarball).then_some(Flaw::Place { should });
+    }
     let Some(Named { layout, codec, .. }) = read_key(tarball) else {
-        let directory = tarball.split_once('/').map(|(first, _)| first);
-        return directory
+        return top
             .is_some_and(|directory| directory != product.stack.as_str())
             .then(|| Flaw::Stack(product.stack.clone()));
     };

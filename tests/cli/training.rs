@@ -207,6 +207,36 @@ fn what_is_published_is_verified_and_rebuilt_with_what_it_was_trained_with() {
         "{}",
         ran.err
     );
+    // What was learned for another version is not what it seems.
+    let wrong = one.at("wrong");
+    let status = std::process::Command::new("cp")
+        .arg("-r")
+        .args([&target, &wrong])
+        .status();
+    assert!(status.expect("cp").success());
+    let profiles = wrong.join(STACK).join("profiles");
+    let moved = profiles.join("clever-profile-2.0");
+    fs::rename(profiles.join("clever-profile-1.0"), moved).expect("renamed");
+    let asked = ["verify", "--target", wrong.to_str().expect("UTF-8")];
+    let ran = run(&two, &asked).run();
+    assert_eq!(ran.code, 4, "{}{}", ran.out, ran.err);
+    let place = format!("{STACK}/profiles/clever-profile-1.0/");
+    assert!(ran.out.contains(&place), "{}", ran.out);
+    // In the other layout, too.
+    let flat = one.at("flat");
+    deploy(&one, &flat)
+        .args(["--layout", "flat"])
+        .run()
+        .succeeds();
+    let last = Case::new().expect("as before");
+    let asked = ["verify", "--target", flat.to_str().expect("UTF-8")];
+    let asked = [&asked[..], &["--rebuild", STACK, "clever-1.0"]].concat();
+    let ran = run(&last, &asked).run().succeeds();
+    assert!(
+        ran.err.contains("fetching clever-profile-1.0"),
+        "{}",
+        ran.err
+    );
     // Promoted with it, and indexed.
     let part = two.at("part");
     let to = part.to_str().expect("UTF-8");
